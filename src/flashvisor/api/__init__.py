@@ -1,0 +1,1 @@
+"""Wire types and the one route table that server and client share."""

@@ -1,0 +1,52 @@
+"""The one route table. The server builds its application from it, the client its calls.
+
+Example::
+
+    Routes.GUEST_START.path(name="web") == "/v1/guests/web/start"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flashvisor.api import types
+
+
+@dataclass(frozen=True)
+class Route:
+    """One call: method, path template, and the wire types of its body and answer (None: no body, or raw bytes)."""
+
+    name: str
+    method: str
+    template: str
+    body: Any = None
+    answer: Any = None
+
+    def path(self, **names: str) -> str:
+        """Returns the path with its placeholders filled."""
+        return self.template.format(**names)
+
+
+class Routes:
+    """All calls of API version 1."""
+
+    NODE = Route("node", "GET", "/v1/node", answer=types.NodeReport)
+    LOGS = Route("logs", "GET", "/v1/logs", answer=tuple[types.LogLine, ...])
+    POWER = Route("power", "POST", "/v1/power", body=types.PowerRequest)
+    SITE = Route("site", "GET", "/v1/site", answer=types.SiteReport)
+    PLAN = Route("plan", "POST", "/v1/plan", body=types.ApplyRequest, answer=types.PlanReport)
+    APPLY = Route("apply", "POST", "/v1/apply", body=types.ApplyRequest, answer=types.ApplyReport)
+    CONFIRM = Route("confirm", "POST", "/v1/confirm", answer=types.SiteReport)
+    IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
+    IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
+    GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])
+    GUEST = Route("guest", "GET", "/v1/guests/{name}", answer=types.GuestReport)
+    GUEST_START = Route("guest_start", "POST", "/v1/guests/{name}/start", answer=types.GuestReport)
+    GUEST_STOP = Route(
+        "guest_stop", "POST", "/v1/guests/{name}/stop", body=types.StopRequest, answer=types.GuestReport
+    )
+    GUEST_CONSOLE = Route("guest_console", "WS", "/v1/guests/{name}/console")
+
+
+ALL: tuple[Route, ...] = tuple(value for value in vars(Routes).values() if isinstance(value, Route))

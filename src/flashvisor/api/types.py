@@ -1,0 +1,192 @@
+"""What travels between the CLI and a server, as JSON. Times are seconds, sizes bytes, unless a name says otherwise."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+API_VERSION = 1
+DEFAULT_PORT = 443
+
+
+class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything on the wire."""
+
+
+class GuestState(StrEnum):
+    """libvirt's domain states in the words of the site file (virDomainState)."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    CRASHED = "crashed"
+    STOPPING = "stopping"
+
+
+class ImageKind(StrEnum):
+    """How a guest starts from an image."""
+
+    APPLIANCE = "appliance"  # a unified kernel image (UAPI.5): kernel and root in one PE file
+    DISK = "disk"  # qcow2 or raw
+
+
+class Stage(Message):
+    """A boot stage and when it was reached, in seconds since the kernel started."""
+
+    name: str
+    seconds: float
+
+
+class Nic(Message):
+    """A network card of the server."""
+
+    name: str
+    mac: str
+    up: bool
+    driver: str
+    addresses: tuple[str, ...] = ()
+
+
+class Disk(Message):
+    """A block device of the server. `use` is in plain words: "flash", "storage main", "empty", "foreign data"."""
+
+    name: str
+    serial: str
+    model: str
+    size: int
+    use: str
+
+
+class Protection(Message):
+    """A protection, whether it is on, and what that means for the owner."""
+
+    name: str
+    on: bool
+    meaning: str
+
+
+class NodeReport(Message):
+    """The server at a glance."""
+
+    name: str
+    version: str
+    image_id: str
+    hypervisor: str
+    kernel: str
+    uptime: float
+    cpus: int
+    memory: int
+    memory_available: int
+    site_generation: int
+    unconfirmed: bool
+    timeline: tuple[Stage, ...]
+    nics: tuple[Nic, ...]
+    disks: tuple[Disk, ...]
+    protections: tuple[Protection, ...]
+    problems: tuple[str, ...]
+    flash_bytes_written: int
+
+
+class GuestReport(Message):
+    """A guest at a glance. `answered` is when its first probe succeeded, in seconds since the kernel started."""
+
+    name: str
+    state: GuestState
+    image: str
+    cpus: int
+    memory: int
+    addresses: tuple[str, ...] = ()
+    forwards: tuple[str, ...] = ()
+    started: float | None = None
+    answered: float | None = None
+    restarts: int = 0
+    problem: str = ""
+
+
+class ImageRef(Message):
+    """The bytes that an image name of the site stands for."""
+
+    sha256: str
+    size: int
+    kind: ImageKind
+
+
+class ImageReport(Message):
+    """An image that the server holds."""
+
+    sha256: str
+    size: int
+    kind: ImageKind
+    used_by: tuple[str, ...] = ()
+
+
+class ApplyRequest(Message):
+    """A site file's text, and the bytes behind its image names."""
+
+    site_toml: str
+    images: dict[str, ImageRef] = {}
+    confirm_within: float = 120.0
+    who: str = ""
+
+
+class PlannedAction(Message):
+    """One step of a plan, in plain words."""
+
+    verb: str
+    subject: str
+    detail: str = ""
+
+
+class PlanReport(Message):
+    """What applying would do; `missing_images` are the SHA-256 the server does not hold yet."""
+
+    actions: tuple[PlannedAction, ...]
+    missing_images: tuple[str, ...] = ()
+
+
+class ApplyReport(Message):
+    """What applying did. Until `confirm`, the server goes back by itself after `confirm_within` seconds."""
+
+    generation: int
+    actions: tuple[PlannedAction, ...]
+    confirm_within: float
+
+
+class SiteReport(Message):
+    """The site that the server runs."""
+
+    generation: int
+    site_toml: str
+    confirmed: bool
+
+
+class StopRequest(Message):
+    """How to stop a guest: `force` at once, else a clean stop with `grace` seconds before force."""
+
+    force: bool = False
+    grace: float = 30.0
+
+
+class PowerRequest(Message):
+    """What the server itself shall do."""
+
+    action: str  # "reboot" or "poweroff"
+
+
+class LogLine(Message):
+    """A line of the journal, which lives in RAM."""
+
+    seconds: float
+    unit: str
+    priority: int
+    text: str
+
+
+class ErrorReport(Message):
+    """An error of errors.py on the wire."""
+
+    code: str
+    what: str
+    evidence: str = ""
+    next_step: str = ""

@@ -1,0 +1,1 @@
+"""The command line on the administrator's machine: one file per noun."""

@@ -1,0 +1,1 @@
+"""Layout of the flash device and the state ring on it."""

@@ -1,0 +1,112 @@
+"""The one way to run an external program: argv lists, no shell, and a failure that can be pasted.
+
+Owns subprocess. Does not own any tool's arguments: each tool has its own module beside this one::
+
+    run(["mkfs.ext4", "-q", device])
+    text = run(["qemu-img", "info", path]).stdout
+    with start(["swtpm", "socket", ...], log=path) as process: ...
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flashvisor.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT = 600.0  # seconds
+EVIDENCE_LINES = 20  # lines of a failed tool's output that an error shows
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a program left: its output as text, and how to call it again."""
+
+    stdout: str
+    stderr: str
+    command: str
+
+
+def find(tool: str) -> str:
+    """Returns the absolute path of a program; sbin directories count even when PATH leaves them out.
+
+    Raises:
+        ToolMissingError: it is not installed.
+    """
+    places = os.pathsep.join(
+        [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]
+    )
+    path = shutil.which(tool, path=places)
+    if path is None:
+        raise ToolMissingError(f"the program '{tool}' is not installed on this machine")
+    return path
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    stdin: str = "",
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    log_to: Path | None = None,
+) -> Completed:
+    """Runs a program to its end.
+
+    Args:
+        argv: Program and arguments. The program is looked up by `find`.
+        stdin: Text given on standard input.
+        cwd: Directory to run in.
+        env: Variables added to the environment.
+        timeout: Limit in seconds.
+        log_to: A file that takes standard output and error as they come (for long builds); then
+            `Completed.stdout` is empty.
+
+    Raises:
+        ToolMissingError: the program is not installed.
+        CommandFailedError: it ended with a status other than 0.
+        CommandTimeoutError: it did not end in time; it was stopped.
+    """
+    words = [find(str(argv[0])), *(str(word) for word in argv[1:])]
+    command = shlex.join(words)
+    log.debug("run: %s", command)
+    sink = log_to.open("ab") if log_to else None
+    try:
+        done = subprocess.run(
+            words,
+            input=stdin.encode(),
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            timeout=timeout,
+            stdout=sink or subprocess.PIPE,
+            stderr=subprocess.STDOUT if sink else subprocess.PIPE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandTimeoutError(
+            f"{words[0]} did not end within {timeout:.0f} s", evidence=command
+        ) from error
+    finally:
+        if sink:
+            sink.close()
+    stdout = (done.stdout or b"").decode(errors="replace")
+    stderr = (done.stderr or b"").decode(errors="replace")
+    if done.returncode != 0:
+        said = log_to.read_text(errors="replace") if log_to else stderr + stdout
+        raise CommandFailedError(
+            f"{words[0]} ended with status {done.returncode}",
+            evidence="\n".join([command, *said.splitlines()[-EVIDENCE_LINES:]]),
+            next_step="Paste the command above to see it fail by hand.",
+        )
+    return Completed(stdout=stdout, stderr=stderr, command=command)

@@ -1,0 +1,1 @@
+"""The build: from Debian's packages to one signed file."""

@@ -1,0 +1,151 @@
+"""The site file's shape: node, images, storage, networks, guests. Pure types, no I/O.
+
+Owns what may stand in `site.toml`. Does not own whether a server can carry it out (node/plan.py).
+Reading and cross-checking stand in `sitefile.py`::
+
+    schema = 1
+    [node]
+    name = "alpha"
+    [storage.main]
+    serial = "data0"
+    [network.inside]
+    subnet = "10.77.0.0/24"
+    [image.hello]
+    file = "../build/appliances/hello.efi"
+    [guest.hello]
+    image = "hello"
+    memory = "64MiB"
+    nics = [{ network = "inside", address = "10.77.0.10" }]
+    forwards = [{ port = 8080, to = 80 }]
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+# Names become domain, bridge, file and host names: the narrowest of them rules (RFC 1123 labels).
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$", description="lower-case letters, digits, -")
+]
+# A network's bridge is called br-NAME, and Linux allows 15 characters for an interface.
+NetworkName = Annotated[str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?$")]
+Size = Annotated[str, Meta(pattern=r"^\d+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["512MiB", "4GiB"])]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Mac = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")]
+Seconds = Annotated[int, Meta(ge=1, le=86400)]
+
+
+class Firmware(StrEnum):
+    """What starts a guest that has its own disk."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+class Protocol(StrEnum):
+    """What a port forward carries."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class OnCrash(StrEnum):
+    """What happens to a guest that ended by itself."""
+
+    RESTART = "restart"
+    STOP = "stop"
+
+
+class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table of the site file."""
+
+
+class Uplink(_Table):
+    """The management network. `address` is "dhcp" or an interface address such as "192.0.2.10/24"."""
+
+    mac: Mac | None = None
+    address: str = "dhcp"
+    gateway: str | None = None
+    dns: tuple[str, ...] = ()
+
+
+class Node(_Table):
+    """The server itself."""
+
+    name: Name
+    uplink: Uplink = Uplink()
+
+
+class Image(_Table):
+    """A file on the administrator's machine, relative to the site file, that guests start from."""
+
+    file: str
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class Storage(_Table):
+    """A data disk of the server, named by its serial number or its path under /dev (exactly one)."""
+
+    serial: str | None = None
+    device: str | None = None
+
+
+class Network(_Table):
+    """A network inside the server: guests get addresses by DHCP and reach out by NAT when `nat` is set."""
+
+    subnet: str
+    nat: bool = True
+
+
+class Nic(_Table):
+    """A guest's network card."""
+
+    network: NetworkName
+    address: str | None = None
+    mac: Mac | None = None
+
+
+class Forward(_Table):
+    """A port of the server that leads to a port of the guest's first card."""
+
+    port: Port
+    to: Port
+    protocol: Protocol = Protocol.TCP
+
+
+class CloudInit(_Table):
+    """What cloud-init in the guest is told (NoCloud datasource)."""
+
+    user: Name = "admin"
+    ssh_keys: tuple[str, ...] = ()
+    hostname: Name | None = None
+
+
+class Guest(_Table):
+    """A virtual machine."""
+
+    image: Name
+    memory: Size
+    cpus: Annotated[int, Meta(ge=1, le=255)] = 1
+    firmware: Firmware = Firmware.UEFI
+    disk: Size | None = None
+    storage: Name | None = None
+    autostart: bool = True
+    on_crash: OnCrash = OnCrash.RESTART
+    nics: tuple[Nic, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    cloud_init: CloudInit | None = None
+
+
+class Site(_Table):
+    """One server, one file."""
+
+    schema: Annotated[int, Meta(ge=1, le=1)]
+    node: Node
+    storage: dict[Name, Storage] = {}
+    network: dict[NetworkName, Network] = {}
+    image: dict[Name, Image] = {}
+    guest: dict[Name, Guest] = {}

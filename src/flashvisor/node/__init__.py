@@ -1,0 +1,1 @@
+"""The agent in flash: reconcile, API, boot stages."""

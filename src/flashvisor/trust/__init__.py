@@ -1,0 +1,1 @@
+"""The owner's keys: certificates, signing, verifying."""

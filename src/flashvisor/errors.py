@@ -128,9 +128,7 @@ class SiteSyntaxError(SiteError):
 
 
 class UnknownKeyError(SiteError):
-    """A key in the site file is not one that flashvisor knows. Unknown keys are errors, so that a typing
-    mistake never silently means 'use the default'.
-    """
+    """A key in the site file is unknown: an error, so that a typing mistake never silently means a default."""
 
     code = "FV-SITE-002"
     advice = "Remove or correct the key; `flashvisor site schema` lists all keys."
@@ -154,9 +152,7 @@ class DuplicateMacError(SiteError):
     """Two network cards have the same MAC address. They would take each other's packets."""
 
     code = "FV-SITE-005"
-    advice = (
-        "Give each card its own address, or leave `mac` out: flashvisor derives one from the guest's name."
-    )
+    advice = "Give each card its own address, or leave `mac` out: flashvisor derives one from the guest's name."
 
 
 class UnknownReferenceError(SiteError):
@@ -252,9 +248,7 @@ class KernelConfigError(BuildError):
     """A kernel option that the recipe asks for is not in the finished configuration."""
 
     code = "FV-BUILD-002"
-    advice = (
-        "Switch on what the option depends on (its Kconfig entry says what), or take it out of the recipe."
-    )
+    advice = "Switch on what the option depends on (its Kconfig entry says what), or take it out of the recipe."
 
 
 class ForbiddenFileError(BuildError):

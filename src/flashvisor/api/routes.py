@@ -43,9 +43,7 @@ class Routes:
     GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])
     GUEST = Route("guest", "GET", "/v1/guests/{name}", answer=types.GuestReport)
     GUEST_START = Route("guest_start", "POST", "/v1/guests/{name}/start", answer=types.GuestReport)
-    GUEST_STOP = Route(
-        "guest_stop", "POST", "/v1/guests/{name}/stop", body=types.StopRequest, answer=types.GuestReport
-    )
+    GUEST_STOP = Route("guest_stop", "POST", "/v1/guests/{name}/stop", body=types.StopRequest, answer=types.GuestReport)
     GUEST_CONSOLE = Route("guest_console", "WS", "/v1/guests/{name}/console")
 
 

@@ -31,14 +31,14 @@ class ImageKind(StrEnum):
     DISK = "disk"  # qcow2 or raw
 
 
-class Stage(Message):
+class Stage(Message, frozen=True, kw_only=True):
     """A boot stage and when it was reached, in seconds since the kernel started."""
 
     name: str
     seconds: float
 
 
-class Nic(Message):
+class Nic(Message, frozen=True, kw_only=True):
     """A network card of the server."""
 
     name: str
@@ -48,7 +48,7 @@ class Nic(Message):
     addresses: tuple[str, ...] = ()
 
 
-class Disk(Message):
+class Disk(Message, frozen=True, kw_only=True):
     """A block device of the server. `use` is in plain words: "flash", "storage main", "empty", "foreign data"."""
 
     name: str
@@ -58,7 +58,7 @@ class Disk(Message):
     use: str
 
 
-class Protection(Message):
+class Protection(Message, frozen=True, kw_only=True):
     """A protection, whether it is on, and what that means for the owner."""
 
     name: str
@@ -66,7 +66,7 @@ class Protection(Message):
     meaning: str
 
 
-class NodeReport(Message):
+class NodeReport(Message, frozen=True, kw_only=True):
     """The server at a glance."""
 
     name: str
@@ -88,7 +88,7 @@ class NodeReport(Message):
     flash_bytes_written: int
 
 
-class GuestReport(Message):
+class GuestReport(Message, frozen=True, kw_only=True):
     """A guest at a glance. `answered` is when its first probe succeeded, in seconds since the kernel started."""
 
     name: str
@@ -104,7 +104,7 @@ class GuestReport(Message):
     problem: str = ""
 
 
-class ImageRef(Message):
+class ImageRef(Message, frozen=True, kw_only=True):
     """The bytes that an image name of the site stands for."""
 
     sha256: str
@@ -112,7 +112,7 @@ class ImageRef(Message):
     kind: ImageKind
 
 
-class ImageReport(Message):
+class ImageReport(Message, frozen=True, kw_only=True):
     """An image that the server holds."""
 
     sha256: str
@@ -121,7 +121,7 @@ class ImageReport(Message):
     used_by: tuple[str, ...] = ()
 
 
-class ApplyRequest(Message):
+class ApplyRequest(Message, frozen=True, kw_only=True):
     """A site file's text, and the bytes behind its image names."""
 
     site_toml: str
@@ -130,7 +130,7 @@ class ApplyRequest(Message):
     who: str = ""
 
 
-class PlannedAction(Message):
+class PlannedAction(Message, frozen=True, kw_only=True):
     """One step of a plan, in plain words."""
 
     verb: str
@@ -138,14 +138,14 @@ class PlannedAction(Message):
     detail: str = ""
 
 
-class PlanReport(Message):
+class PlanReport(Message, frozen=True, kw_only=True):
     """What applying would do; `missing_images` are the SHA-256 the server does not hold yet."""
 
     actions: tuple[PlannedAction, ...]
     missing_images: tuple[str, ...] = ()
 
 
-class ApplyReport(Message):
+class ApplyReport(Message, frozen=True, kw_only=True):
     """What applying did. Until `confirm`, the server goes back by itself after `confirm_within` seconds."""
 
     generation: int
@@ -153,7 +153,7 @@ class ApplyReport(Message):
     confirm_within: float
 
 
-class SiteReport(Message):
+class SiteReport(Message, frozen=True, kw_only=True):
     """The site that the server runs."""
 
     generation: int
@@ -161,20 +161,20 @@ class SiteReport(Message):
     confirmed: bool
 
 
-class StopRequest(Message):
+class StopRequest(Message, frozen=True, kw_only=True):
     """How to stop a guest: `force` at once, else a clean stop with `grace` seconds before force."""
 
     force: bool = False
     grace: float = 30.0
 
 
-class PowerRequest(Message):
+class PowerRequest(Message, frozen=True, kw_only=True):
     """What the server itself shall do."""
 
     action: str  # "reboot" or "poweroff"
 
 
-class LogLine(Message):
+class LogLine(Message, frozen=True, kw_only=True):
     """A line of the journal, which lives in RAM."""
 
     seconds: float
@@ -183,7 +183,7 @@ class LogLine(Message):
     text: str
 
 
-class ErrorReport(Message):
+class ErrorReport(Message, frozen=True, kw_only=True):
     """An error of errors.py on the wire."""
 
     code: str

@@ -78,6 +78,4 @@ def need_space(directory: Path, need: int, purpose: str) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < need:
-        raise NoSpaceError(
-            f"{purpose} needs {need / MIB:.0f} MiB on {place}, and {free / MIB:.0f} MiB are free"
-        )
+        raise NoSpaceError(f"{purpose} needs {need / MIB:.0f} MiB on {place}, and {free / MIB:.0f} MiB are free")

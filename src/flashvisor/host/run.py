@@ -44,9 +44,7 @@ def find(tool: str) -> str:
     Raises:
         ToolMissingError: it is not installed.
     """
-    places = os.pathsep.join(
-        [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]
-    )
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"])
     path = shutil.which(tool, path=places)
     if path is None:
         raise ToolMissingError(f"the program '{tool}' is not installed on this machine")
@@ -94,9 +92,7 @@ def run(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CommandTimeoutError(
-            f"{words[0]} did not end within {timeout:.0f} s", evidence=command
-        ) from error
+        raise CommandTimeoutError(f"{words[0]} did not end within {timeout:.0f} s", evidence=command) from error
     finally:
         if sink:
             sink.close()

@@ -27,9 +27,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 # Names become domain, bridge, file and host names: the narrowest of them rules (RFC 1123 labels).
-Name = Annotated[
-    str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$", description="lower-case letters, digits, -")
-]
+Name = Annotated[str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$", description="lower-case letters, digits, -")]
 # A network's bridge is called br-NAME, and Linux allows 15 characters for an interface.
 NetworkName = Annotated[str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?$")]
 Size = Annotated[str, Meta(pattern=r"^\d+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["512MiB", "4GiB"])]
@@ -63,7 +61,7 @@ class _Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every table of the site file."""
 
 
-class Uplink(_Table):
+class Uplink(_Table, frozen=True, kw_only=True):
     """The management network. `address` is "dhcp" or an interface address such as "192.0.2.10/24"."""
 
     mac: Mac | None = None
@@ -72,35 +70,35 @@ class Uplink(_Table):
     dns: tuple[str, ...] = ()
 
 
-class Node(_Table):
+class Node(_Table, frozen=True, kw_only=True):
     """The server itself."""
 
     name: Name
     uplink: Uplink = Uplink()
 
 
-class Image(_Table):
+class Image(_Table, frozen=True, kw_only=True):
     """A file on the administrator's machine, relative to the site file, that guests start from."""
 
     file: str
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class Storage(_Table):
+class Storage(_Table, frozen=True, kw_only=True):
     """A data disk of the server, named by its serial number or its path under /dev (exactly one)."""
 
     serial: str | None = None
     device: str | None = None
 
 
-class Network(_Table):
+class Network(_Table, frozen=True, kw_only=True):
     """A network inside the server: guests get addresses by DHCP and reach out by NAT when `nat` is set."""
 
     subnet: str
     nat: bool = True
 
 
-class Nic(_Table):
+class Nic(_Table, frozen=True, kw_only=True):
     """A guest's network card."""
 
     network: NetworkName
@@ -108,7 +106,7 @@ class Nic(_Table):
     mac: Mac | None = None
 
 
-class Forward(_Table):
+class Forward(_Table, frozen=True, kw_only=True):
     """A port of the server that leads to a port of the guest's first card."""
 
     port: Port
@@ -116,7 +114,7 @@ class Forward(_Table):
     protocol: Protocol = Protocol.TCP
 
 
-class CloudInit(_Table):
+class CloudInit(_Table, frozen=True, kw_only=True):
     """What cloud-init in the guest is told (NoCloud datasource)."""
 
     user: Name = "admin"
@@ -124,7 +122,7 @@ class CloudInit(_Table):
     hostname: Name | None = None
 
 
-class Guest(_Table):
+class Guest(_Table, frozen=True, kw_only=True):
     """A virtual machine."""
 
     image: Name
@@ -140,7 +138,7 @@ class Guest(_Table):
     cloud_init: CloudInit | None = None
 
 
-class Site(_Table):
+class Site(_Table, frozen=True, kw_only=True):
     """One server, one file."""
 
     schema: Annotated[int, Meta(ge=1, le=1)]

@@ -25,9 +25,7 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+)\s*([A-Za-z]+)", text)
     if not match or match[2] not in UNITS:
-        raise ValueError(
-            f'\'{text}\' is not a size; write a whole number and a unit, as in "512MiB" or "4GiB"'
-        )
+        raise ValueError(f'\'{text}\' is not a size; write a whole number and a unit, as in "512MiB" or "4GiB"')
     return int(match[1]) * UNITS[match[2]]
 
 

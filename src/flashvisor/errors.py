@@ -169,6 +169,13 @@ class ConflictError(SiteError):
     advice = "Give each its own."
 
 
+class ImageChangedError(SiteError):
+    """An image's file is not the one whose SHA-256 the site file names."""
+
+    code = "FV-SITE-008"
+    advice = "Fetch the right file, or correct image.NAME.sha256 if the new file is wanted."
+
+
 # --- USE: commands ------------------------------------------------------------------------------------------
 
 
@@ -177,12 +184,49 @@ class UnknownNameError(UsageError):
 
     code = "FV-USE-001"
     http_status = 404
+    advice = "Check the spelling; the command without a name, or its --help, lists what there is."
 
 
 class UnreadableFileError(UsageError):
     """A file given to a command cannot be read, or is not what its name says."""
 
     code = "FV-USE-002"
+    advice = "Check the path and its permissions."
+
+
+class CommandLineError(UsageError):
+    """A command was called with options or arguments that it does not have, or without those that it needs."""
+
+    code = "FV-USE-003"
+    advice = "Add --help to the command to see what it takes."
+
+
+class NoNodeNamedError(UsageError):
+    """A command needs a server, and none was named."""
+
+    code = "FV-USE-004"
+    advice = "Give --node HOST[:PORT], set FLASHVISOR_NODE, or name one: `flashvisor node use NAME HOST[:PORT]`."
+
+
+class AddressError(UsageError):
+    """A server's address is not of the form HOST[:PORT]."""
+
+    code = "FV-USE-005"
+    advice = "Write a host name or IP address, with a port if it is not 443: alpha.example:8443, [2001:db8::1]:8443."
+
+
+class OwnerNameError(UsageError):
+    """The owner's name cannot stand in a certificate."""
+
+    code = "FV-USE-006"
+    advice = 'Give a short name: flashvisor keys init --owner "Example GmbH".'
+
+
+class SettingsFileError(UsageError):
+    """The file in which `flashvisor node use` keeps names of servers is not what flashvisor writes."""
+
+    code = "FV-USE-007"
+    advice = "Correct or remove the file; `flashvisor node use NAME HOST[:PORT]` writes a new one."
 
 
 # --- HOST: this machine -------------------------------------------------------------------------------------
@@ -199,6 +243,7 @@ class CommandFailedError(MachineError):
     """A program that flashvisor called ended with an error. The command can be pasted to try it by hand."""
 
     code = "FV-HOST-002"
+    advice = "The command above can be pasted to see it fail by hand."
 
 
 class NoSpaceError(MachineError):
@@ -219,12 +264,14 @@ class DeviceError(MachineError):
     """A device is mounted, is not a block device, or is too small. Nothing was written."""
 
     code = "FV-HOST-005"
+    advice = "Check the device's name with `lsblk`, unmount it, and make sure that nothing uses it."
 
 
 class CommandTimeoutError(MachineError):
     """A program that flashvisor called did not end within its limit and was stopped."""
 
     code = "FV-HOST-006"
+    advice = "Paste the command above to see where it hangs; a machine under load may only need another try."
 
 
 class NotRootError(MachineError):
@@ -241,7 +288,7 @@ class ComponentTooLargeError(BuildError):
     """A component of the image outgrew its row in the ledger, or the whole file its limit."""
 
     code = "FV-BUILD-001"
-    advice = "See `flashvisor ledger` for what grew; slim it, or move its limit in image/recipe/limits.toml by an ADR."
+    advice = "See `flashvisor ledger` for what grew; slim it, or move its limit in image/recipe/root.toml by an ADR."
 
 
 class KernelConfigError(BuildError):
@@ -255,12 +302,14 @@ class ForbiddenFileError(BuildError):
     """The root holds something that must never ship: a shell, a setuid file, a file others can write."""
 
     code = "FV-BUILD-003"
+    advice = "Take the file out of image/recipe/root.toml, or the program out that brings it along."
 
 
 class MissingFileError(BuildError):
     """A file that the recipe names, or a library that a program needs, is in no package of the tree."""
 
     code = "FV-BUILD-004"
+    advice = "Add the package that holds it to the recipe (`apt-file search NAME` finds it), or correct the name."
 
 
 # --- FLASH --------------------------------------------------------------------------------------------------
@@ -270,12 +319,14 @@ class RingCorruptError(FlashError):
     """The state ring holds damaged records. The newest intact ones are used; the message says what was lost."""
 
     code = "FV-FLASH-001"
+    advice = "Compare `flashvisor node show` with your site file, and apply it again; replace a flash that loses more."
 
 
 class RingFullError(FlashError):
     """A record does not fit into the state ring."""
 
     code = "FV-FLASH-002"
+    advice = "Make the site file smaller: key files and comments count."
 
 
 class LayoutError(FlashError):
@@ -283,6 +334,20 @@ class LayoutError(FlashError):
 
     code = "FV-FLASH-003"
     advice = "Burn it again: `flashvisor build` makes build/kvm/flash.img."
+
+
+class RecordFormatError(FlashError):
+    """A record of the state ring is intact, but not in the form that this version reads: another version wrote it."""
+
+    code = "FV-FLASH-004"
+    advice = "Start the version that wrote it, or apply the site file again."
+
+
+class ImageTooLargeError(FlashError):
+    """An image does not fit into a slot of the flash device."""
+
+    code = "FV-FLASH-005"
+    advice = "See `flashvisor ledger` for what takes the room."
 
 
 # --- TRUST --------------------------------------------------------------------------------------------------
@@ -299,6 +364,35 @@ class KeyringExistsError(TrustError):
     """A keyring is there already. It is never overwritten."""
 
     code = "FV-TRUST-002"
+    advice = "Use it, name another directory in FLASHVISOR_KEYS, or move this one away yourself."
+
+
+class KeyringDamagedError(TrustError):
+    """Files are missing from the owner's keyring."""
+
+    code = "FV-TRUST-003"
+    advice = "Restore the directory from a backup; new keys would not be those that your servers trust."
+
+
+class BadSignatureError(TrustError):
+    """A file is not signed by the key that it should be signed by, or was changed after signing."""
+
+    code = "FV-TRUST-004"
+    advice = "Build it again with the owner's keyring: `flashvisor build`."
+
+
+class ForeignNodeError(TrustError):
+    """What answered at the server's address does not hold a certificate of the owner's CA."""
+
+    code = "FV-TRUST-005"
+    advice = "Check the address. If it is right, FLASHVISOR_KEYS must name the keyring that the server was burned with."
+
+
+class NotAdmittedError(TrustError):
+    """The server refused this client's certificate: it trusts another owner's CA."""
+
+    code = "FV-TRUST-006"
+    advice = "FLASHVISOR_KEYS must name the keyring that the server was burned with."
 
 
 # --- NODE ---------------------------------------------------------------------------------------------------
@@ -309,6 +403,9 @@ class NodeUnreachableError(NodeError):
 
     code = "FV-NODE-001"
     http_status = 503
+    advice = (
+        "Check the address, that the server is on, and that no firewall stands between; its screen shows its stage."
+    )
 
 
 class NoDataDiskError(NodeError):
@@ -343,6 +440,7 @@ class NothingToConfirmError(NodeError):
     """There is no applied site waiting for confirmation; it may have been reverted already."""
 
     code = "FV-NODE-006"
+    advice = "`flashvisor site show` prints the site that the server runs; apply yours again if it is another."
 
 
 class BusyError(NodeError):
@@ -360,6 +458,64 @@ class DigestMismatchError(NodeError):
     advice = "Send it again."
 
 
+class NotAnImageError(NodeError):
+    """A file is neither an appliance (unified kernel image) nor a disk image (qcow2, or raw with a partition table)."""
+
+    code = "FV-NODE-009"
+    http_status = 422
+    advice = "`flashvisor appliance build` makes appliances; qemu-img makes disk images."
+
+
+class BadRequestError(NodeError):
+    """A request is not what its route takes. A command line of another version may have sent it."""
+
+    code = "FV-NODE-010"
+    http_status = 400
+    advice = "Use the command line of the server's own version; `flashvisor node show` names it."
+
+
+class NoUplinkError(NodeError):
+    """No network card of the server got an address in time. The server goes on, and still waits for one."""
+
+    code = "FV-NODE-011"
+    http_status = 503
+    advice = "Check the cable and the DHCP server, or give the uplink a fixed address in the site file."
+
+
+class UnclaimedError(NodeError):
+    """The server has no identity in its flash, so it knows no owner, and serves nobody."""
+
+    code = "FV-NODE-012"
+    http_status = 503
+    advice = (
+        "Burn its flash with an identity: `flashvisor build` puts the owner's CA and the server's key into flash.img."
+    )
+
+
+class StrangeAnswerError(NodeError):
+    """A server answered in a way that this version of flashvisor does not know."""
+
+    code = "FV-NODE-013"
+    http_status = 502
+    advice = "Check that the address is a flashvisor server's, and use the command line of its version."
+
+
+class BadIdentityError(NodeError):
+    """The key or the certificates in the server's flash cannot be used. The API cannot come up."""
+
+    code = "FV-NODE-015"
+    http_status = 503
+    advice = "Burn its flash again with an identity of the owner's keyring."
+
+
+class DiskTooSmallError(NodeError):
+    """A guest's disk is to be smaller than the image it starts from, or than it is already. It was not touched."""
+
+    code = "FV-NODE-014"
+    http_status = 422
+    advice = "Give the guest a larger `disk`, or leave it out to take the image's own size."
+
+
 # --- GUEST --------------------------------------------------------------------------------------------------
 
 
@@ -375,6 +531,7 @@ class GuestStateError(GuestError):
     """The guest is not in a state in which this can be done."""
 
     code = "FV-GUEST-002"
+    advice = "`flashvisor guest show NAME` tells its state."
 
 
 class HypervisorError(GuestError):
@@ -382,6 +539,15 @@ class HypervisorError(GuestError):
 
     code = "FV-GUEST-003"
     http_status = 500
+    advice = "`flashvisor node logs` holds what libvirt said before; if it tells nothing, report this as a bug."
+
+
+class GuestSilentError(GuestError):
+    """A guest did not answer its probe in time. It goes on running."""
+
+    code = "FV-GUEST-004"
+    http_status = 504
+    advice = "Look at `flashvisor guest show NAME`, and at its console: `flashvisor guest console NAME`."
 
 
 # --- LAB ----------------------------------------------------------------------------------------------------
@@ -399,12 +565,61 @@ class ServerDiedError(LabError):
     """A virtual server's QEMU ended by itself, or could not be started."""
 
     code = "FV-LAB-002"
+    advice = "Look at the lines above; `flashvisor lab down` and `flashvisor lab up` start it afresh."
 
 
 class WaitTimeoutError(LabError):
     """Something awaited did not happen within its limit. The serial log's last lines are given as evidence."""
 
     code = "FV-LAB-003"
+    advice = "Look at it: `flashvisor lab console NAME`, `flashvisor lab screen NAME FILE`, or its whole serial log."
+
+
+class ServerExistsError(LabError):
+    """The rack has a virtual server of that name already. It was not touched."""
+
+    code = "FV-LAB-004"
+    http_status = 409
+    advice = (
+        "Choose another name, or put this one on (`flashvisor lab power NAME on`) or away (`flashvisor lab down NAME`)."
+    )
+
+
+class ServerOffError(LabError):
+    """The virtual server is off, and what was asked needs it to be on."""
+
+    code = "FV-LAB-005"
+    http_status = 409
+    advice = "Power it on: `flashvisor lab power NAME on`."
+
+
+class MonitorError(LabError):
+    """QEMU's monitor refused a command, or did not answer. Its own words are given."""
+
+    code = "FV-LAB-006"
+    advice = "Look into the server's qemu.log; `flashvisor lab power NAME off` always works."
+
+
+class RackStateError(LabError):
+    """A file in which the lab remembers its servers is not what this version of flashvisor writes."""
+
+    code = "FV-LAB-007"
+    advice = "`flashvisor lab down --all` stops what it can name and clears the rack."
+
+
+class ConsoleBusyError(LabError):
+    """Somebody else is on the virtual server's serial console, and it has one line only."""
+
+    code = "FV-LAB-009"
+    http_status = 409
+    advice = "Leave the other `flashvisor lab console` with Ctrl-]; the serial log shows the same output."
+
+
+class NoFreePortError(LabError):
+    """No port is free on the loopback interface for a virtual server, or the port asked for is taken."""
+
+    code = "FV-LAB-008"
+    advice = "Name another port, or take down servers that are no longer needed: `flashvisor lab list`."
 
 
 def catalogue() -> dict[str, type[FlashvisorError]]:

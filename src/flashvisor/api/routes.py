@@ -8,20 +8,22 @@ Example::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flashvisor.api import types
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True)
-class Route:
+class Route(Generic[Answer]):
     """One call: method, path template, and the wire types of its body and answer (None: no body, or raw bytes)."""
 
     name: str
     method: str
     template: str
     body: Any = None
-    answer: Any = None
+    answer: type[Answer] | None = None
 
     def path(self, **names: str) -> str:
         """Returns the path with its placeholders filled."""
@@ -33,7 +35,7 @@ class Routes:
 
     NODE = Route("node", "GET", "/v1/node", answer=types.NodeReport)
     LOGS = Route("logs", "GET", "/v1/logs", answer=tuple[types.LogLine, ...])
-    POWER = Route("power", "POST", "/v1/power", body=types.PowerRequest)
+    POWER: Route[None] = Route("power", "POST", "/v1/power", body=types.PowerRequest)
     SITE = Route("site", "GET", "/v1/site", answer=types.SiteReport)
     PLAN = Route("plan", "POST", "/v1/plan", body=types.ApplyRequest, answer=types.PlanReport)
     APPLY = Route("apply", "POST", "/v1/apply", body=types.ApplyRequest, answer=types.ApplyReport)
@@ -44,7 +46,7 @@ class Routes:
     GUEST = Route("guest", "GET", "/v1/guests/{name}", answer=types.GuestReport)
     GUEST_START = Route("guest_start", "POST", "/v1/guests/{name}/start", answer=types.GuestReport)
     GUEST_STOP = Route("guest_stop", "POST", "/v1/guests/{name}/stop", body=types.StopRequest, answer=types.GuestReport)
-    GUEST_CONSOLE = Route("guest_console", "WS", "/v1/guests/{name}/console")
+    GUEST_CONSOLE: Route[None] = Route("guest_console", "WS", "/v1/guests/{name}/console")
 
 
-ALL: tuple[Route, ...] = tuple(value for value in vars(Routes).values() if isinstance(value, Route))
+ALL: tuple[Route[Any], ...] = tuple(value for value in vars(Routes).values() if isinstance(value, Route))

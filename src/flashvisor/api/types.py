@@ -6,22 +6,15 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+# Guests stand below the API: the word list is the model's, and re-exported here under its old name.
+from flashvisor.model.guest import GuestState as GuestState
+
 API_VERSION = 1
 DEFAULT_PORT = 443
 
 
 class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of everything on the wire."""
-
-
-class GuestState(StrEnum):
-    """libvirt's domain states in the words of the site file (virDomainState)."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-    PAUSED = "paused"
-    CRASHED = "crashed"
-    STOPPING = "stopping"
 
 
 class ImageKind(StrEnum):

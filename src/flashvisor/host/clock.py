@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def wall() -> float:
@@ -30,3 +34,14 @@ def boot_seconds() -> float:
 def monotonic() -> float:
     """Seconds that only ever grow, for limits and durations."""
     return time.monotonic()
+
+
+def ticks(interval: float, limit: float) -> Iterator[float]:
+    """Yields the seconds passed, at once and then every `interval` seconds, until `limit` seconds have passed.
+
+    For asking something far away that cannot call back (a server that is booting).
+    """
+    start = monotonic()
+    while (passed := monotonic() - start) < limit:
+        yield passed
+        time.sleep(interval)

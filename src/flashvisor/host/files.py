@@ -9,6 +9,7 @@ Example::
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import NoSpaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 MIB = 1 << 20  # bytes
 GIB = 1 << 30  # bytes
@@ -44,22 +45,73 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync_directory(path.parent)
+
+
+def write_directory_once(
+    directory: Path, files: Mapping[str, bytes], *, mode: int = 0o644, directory_mode: int = 0o755
+) -> None:
+    """Makes a directory with all its files, or leaves nothing; never touches one that has something in it.
+
+    Args:
+        directory: Must not exist, or be empty.
+        files: Contents by file name.
+        mode: Of the files.
+        directory_mode: Of the directory.
+
+    Raises:
+        FileExistsError: something is there already.
+
+    Source: rename(2): a directory replaces an empty one only.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(errno.EEXIST, "is not an empty directory", str(directory))
+    half = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        for name, data in files.items():
+            write_atomic(half / name, data, mode=mode)
+        half.chmod(directory_mode)
+        half.rename(directory)
+    except BaseException as error:
+        shutil.rmtree(half, ignore_errors=True)
+        # Somebody else was quicker: rename(2) says ENOTEMPTY or EEXIST, which mean the same here.
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(errno.EEXIST, "is not an empty directory", str(directory)) from error
+        raise
+    _sync_directory(directory.parent)
+
+
+def read_chunks(path: Path, on_bytes: Callable[[int], None] | None = None) -> Iterator[bytes]:
+    """Yields a file's bytes in chunks; `on_bytes` hears of each chunk's size in bytes once it has been used."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+            if on_bytes:
+                on_bytes(len(chunk))
 
 
 def sha256_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     """Returns the SHA-256 of a file as 64 hex digits; `on_bytes` hears of every chunk's size in bytes."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            if on_bytes:
-                on_bytes(len(chunk))
+    for chunk in read_chunks(path, on_bytes):
+        digest.update(chunk)
     return digest.hexdigest()
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copies a file; chunks of zeros become holes, so that a copy takes no more disk than its contents.
+
+    Raises:
+        OSError: the source cannot be read, or the target not written.
+    """
+    with target.open("wb") as file:
+        for chunk in read_chunks(source):
+            if chunk.count(0) == len(chunk):
+                file.seek(len(chunk), os.SEEK_CUR)
+            else:
+                file.write(chunk)
+        file.truncate(source.stat().st_size)
 
 
 def need_space(directory: Path, need: int, purpose: str) -> None:
@@ -79,3 +131,11 @@ def need_space(directory: Path, need: int, purpose: str) -> None:
     free = shutil.disk_usage(place).free
     if free < need:
         raise NoSpaceError(f"{purpose} needs {need / MIB:.0f} MiB on {place}, and {free / MIB:.0f} MiB are free")
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

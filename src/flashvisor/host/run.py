@@ -51,7 +51,7 @@ def find(tool: str) -> str:
     return path
 
 
-def run(
+def run(  # noqa: PLR0913 - the one door to subprocess names all that a call can vary
     argv: Sequence[str | Path],
     *,
     stdin: str = "",
@@ -59,6 +59,7 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     log_to: Path | None = None,
+    accept: Sequence[int] = (),
 ) -> Completed:
     """Runs a program to its end.
 
@@ -70,10 +71,11 @@ def run(
         timeout: Limit in seconds.
         log_to: A file that takes standard output and error as they come (for long builds); then
             `Completed.stdout` is empty.
+        accept: Statuses beside 0 that are answers, not failures (blkid's 2: nothing found).
 
     Raises:
         ToolMissingError: the program is not installed.
-        CommandFailedError: it ended with a status other than 0.
+        CommandFailedError: it ended with another status.
         CommandTimeoutError: it did not end in time; it was stopped.
     """
     words = [find(str(argv[0])), *(str(word) for word in argv[1:])]
@@ -98,7 +100,7 @@ def run(
             sink.close()
     stdout = (done.stdout or b"").decode(errors="replace")
     stderr = (done.stderr or b"").decode(errors="replace")
-    if done.returncode != 0:
+    if done.returncode != 0 and done.returncode not in accept:
         said = log_to.read_text(errors="replace") if log_to else stderr + stdout
         raise CommandFailedError(
             f"{words[0]} ended with status {done.returncode}",

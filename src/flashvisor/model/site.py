@@ -27,12 +27,31 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 # Names become domain, bridge, file and host names: the narrowest of them rules (RFC 1123 labels).
-Name = Annotated[str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$", description="lower-case letters, digits, -")]
+Name = Annotated[
+    str,
+    Meta(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$", description="at most 32 lower-case letters, digits, -"),
+]
 # A network's bridge is called br-NAME, and Linux allows 15 characters for an interface.
-NetworkName = Annotated[str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?$")]
-Size = Annotated[str, Meta(pattern=r"^\d+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["512MiB", "4GiB"])]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Mac = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")]
+NetworkName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?$", description="at most 12 lower-case letters, digits, -"),
+]
+Size = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+        description='a whole number and a unit, as in "512MiB" or "4GiB"',
+        examples=["512MiB", "4GiB"],
+    ),
+]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port number, 1 to 65535")]
+Mac = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$",
+        description='a MAC address in lower case, as in "52:54:00:12:34:56"',
+    ),
+]
 Seconds = Annotated[int, Meta(ge=1, le=86400)]
 
 
@@ -51,7 +70,7 @@ class Protocol(StrEnum):
 
 
 class OnCrash(StrEnum):
-    """What happens to a guest that ended by itself."""
+    """What happens to a guest that crashed: its kernel panicked, or QEMU died. A guest that shut down stays down."""
 
     RESTART = "restart"
     STOP = "stop"
@@ -81,7 +100,7 @@ class Image(_Table, frozen=True, kw_only=True):
     """A file on the administrator's machine, relative to the site file, that guests start from."""
 
     file: str
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 hex digits in lower case")] | None = None
 
 
 class Storage(_Table, frozen=True, kw_only=True):
@@ -115,10 +134,15 @@ class Forward(_Table, frozen=True, kw_only=True):
 
 
 class CloudInit(_Table, frozen=True, kw_only=True):
-    """What cloud-init in the guest is told (NoCloud datasource)."""
+    """What cloud-init in the guest is told (NoCloud datasource).
+
+    `ssh_key_files` are files on the administrator's machine, relative to the site file; the command line puts their
+    text in as `ssh_keys` before anything is sent (model/inline.py), so a server never sees them.
+    """
 
     user: Name = "admin"
     ssh_keys: tuple[str, ...] = ()
+    ssh_key_files: tuple[str, ...] = ()
     hostname: Name | None = None
 
 
@@ -127,7 +151,7 @@ class Guest(_Table, frozen=True, kw_only=True):
 
     image: Name
     memory: Size
-    cpus: Annotated[int, Meta(ge=1, le=255)] = 1
+    cpus: Annotated[int, Meta(ge=1, le=255, description="a whole number, 1 to 255")] = 1
     firmware: Firmware = Firmware.UEFI
     disk: Size | None = None
     storage: Name | None = None
@@ -141,7 +165,7 @@ class Guest(_Table, frozen=True, kw_only=True):
 class Site(_Table, frozen=True, kw_only=True):
     """One server, one file."""
 
-    schema: Annotated[int, Meta(ge=1, le=1)]
+    schema: Annotated[int, Meta(ge=1, le=1, description="the number 1: the version of the site file's format")]
     node: Node
     storage: dict[Name, Storage] = {}
     network: dict[NetworkName, Network] = {}

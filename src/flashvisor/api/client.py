@@ -1,0 +1,327 @@
+"""The administrator's side of the API: one method for each route of routes.py.
+
+Owns the connection and what its failures mean. Does not own the wire types (types.py) or the keys
+(trust/keyring.py). Admin side only::
+
+    with Client(parse_address("alpha.example"), Keyring.open(directory)) as client:
+        print(client.node().version)
+        client.upload_image(path, on_bytes=advance)
+
+The server proves itself with a certificate of the owner's CA for the name "flashvisor", whatever its address is,
+so that port forwards and changing IP addresses work. The client proves itself with the administrator's.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import httpx
+import msgspec
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, WebSocketException
+from websockets.sync.client import connect
+
+from flashvisor.api import types
+from flashvisor.api.routes import Answer, Route, Routes
+from flashvisor.errors import (
+    FlashvisorError,
+    ForeignNodeError,
+    NodeUnreachableError,
+    NotAdmittedError,
+    StrangeAnswerError,
+    catalogue,
+)
+from flashvisor.host.files import read_chunks, sha256_file
+from flashvisor.trust.certificates import SERVER_ALIAS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from websockets.sync.client import ClientConnection
+
+    from flashvisor.api.address import Address
+    from flashvisor.trust.keyring import Keyring
+
+CONNECT_TIMEOUT = 10.0  # seconds
+REFUSAL_TIMEOUT = 2.0  # seconds; a server that refuses a certificate hangs up at once
+ANSWER_TIMEOUT = 300.0  # seconds; a large image is hashed and flushed before its upload is answered
+EVIDENCE_LIMIT = 400  # characters of an unreadable answer that an error shows
+# What OpenSSL says when the other side refused our certificate (RFC 8446, 6.2).
+REFUSALS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "CERTIFICATE_REQUIRED", "ACCESS_DENIED")
+# The connection stood, and then there was no answer.
+HUNG_UP = (
+    *(httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError),
+    *(InvalidMessage, ConnectionClosed, ConnectionError),
+)
+
+
+def tls_context(keyring: Keyring) -> ssl.SSLContext:
+    """Returns the client's TLS settings: the owner's CA and nobody else's, the administrator's certificate, TLS 1.3."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=keyring.ca_pem.decode("ascii"))
+    context.load_cert_chain(keyring.admin.cert, keyring.admin.key)
+    return context
+
+
+class Console:
+    """A guest's console: bytes in, bytes out, until one side closes it. Made by `Client.console`."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def send(self, data: bytes) -> None:
+        """Sends what was typed; bytes typed after the server closed the console are lost, as on a real line."""
+        try:
+            self._connection.send(data)
+        except ConnectionClosed:
+            return
+
+    def receive(self) -> bytes:
+        """Waits for the guest's next output; returns b"" once the console is closed."""
+        try:
+            data = self._connection.recv()
+        except ConnectionClosed:
+            return b""
+        return data.encode() if isinstance(data, str) else data
+
+    def close(self) -> None:
+        """Closes the console; a thread that waits in `receive` returns."""
+        self._connection.close()
+
+
+class Client:
+    """A connection to one server. A context manager.
+
+    Args:
+        address: Where the API answers.
+        keyring: The owner's.
+        transport: Replaces the network (tests).
+
+    Every call raises:
+        NodeUnreachableError: no answer.
+        ForeignNodeError: what answers is not a server of this owner.
+        NotAdmittedError: the server refused our certificate.
+        StrangeAnswerError: the answer is not of this API version.
+        FlashvisorError: the error that the server answered with, of the same class as there.
+    """
+
+    def __init__(self, address: Address, keyring: Keyring, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.address = address
+        self._tls = tls_context(keyring)
+        self._http = httpx.Client(
+            base_url=f"https://{address.authority}",
+            verify=self._tls,
+            timeout=httpx.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT),
+            trust_env=False,  # no proxy stands between an administrator and a server that wants client certificates
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        self._http.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.__exit__(kind, error, trace)
+
+    def node(self) -> types.NodeReport:
+        """Returns the server at a glance."""
+        return self._call(Routes.NODE)
+
+    def logs(self, *, unit: str = "", lines: int | None = None) -> tuple[types.LogLine, ...]:
+        """Returns the journal's last lines, oldest first: of one systemd unit, and how many, if given."""
+        wishes = {"unit": unit, "lines": "" if lines is None else str(lines)}
+        answer = self._send(Routes.LOGS, {}, params={key: value for key, value in wishes.items() if value})
+        return self._decode(answer, Routes.LOGS)
+
+    def power(self, action: str) -> None:
+        """Reboots or powers off the server: `action` is "reboot" or "poweroff"."""
+        self._call(Routes.POWER, types.PowerRequest(action=action))
+
+    def site(self) -> types.SiteReport:
+        """Returns the site that the server runs."""
+        return self._call(Routes.SITE)
+
+    def plan(self, request: types.ApplyRequest) -> types.PlanReport:
+        """Returns what `apply` would do; changes nothing."""
+        return self._call(Routes.PLAN, request)
+
+    def apply(self, request: types.ApplyRequest) -> types.ApplyReport:
+        """Applies a site. Until `confirm`, the server goes back by itself after the request's seconds."""
+        return self._call(Routes.APPLY, request)
+
+    def confirm(self) -> types.SiteReport:
+        """Keeps the site applied last."""
+        return self._call(Routes.CONFIRM)
+
+    def images(self) -> tuple[types.ImageReport, ...]:
+        """Returns the images that the server holds."""
+        return self._call(Routes.IMAGES)
+
+    def upload_image(
+        self, path: Path, on_bytes: Callable[[int], None] | None = None, *, sha256: str = ""
+    ) -> types.ImageReport:
+        """Streams a file to the server.
+
+        Args:
+            path: The file.
+            on_bytes: Hears of every chunk's size in bytes as it is sent.
+            sha256: The file's SHA-256 if it is known already, 64 hex digits.
+
+        Raises:
+            DigestMismatchError: the file changed on its way; the server kept nothing.
+        """
+        route, names = Routes.IMAGE_PUT, {"sha256": sha256 or sha256_file(path)}
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(path.stat().st_size)}
+        answer = self._send(route, names, content=read_chunks(path, on_bytes), headers=headers)
+        return self._decode(answer, route)
+
+    def guests(self) -> tuple[types.GuestReport, ...]:
+        """Returns all guests of the site."""
+        return self._call(Routes.GUESTS)
+
+    def guest(self, name: str) -> types.GuestReport:
+        """Returns one guest.
+
+        Raises:
+            UnknownGuestError: the site has no such guest.
+        """
+        return self._call(Routes.GUEST, name=name)
+
+    def start_guest(self, name: str) -> types.GuestReport:
+        """Starts a guest."""
+        return self._call(Routes.GUEST_START, name=name)
+
+    def stop_guest(self, name: str, *, force: bool = False, grace: float = 30.0) -> types.GuestReport:
+        """Stops a guest: cleanly, with `grace` seconds before force, or by force at once."""
+        return self._call(Routes.GUEST_STOP, types.StopRequest(force=force, grace=grace), name=name)
+
+    @contextmanager
+    def console(self, name: str) -> Iterator[Console]:
+        """Opens a guest's console, and closes it at the end of the block.
+
+        Raises:
+            UnknownGuestError: the site has no such guest.
+        """
+        uri = f"wss://{self.address.authority}{Routes.GUEST_CONSOLE.path(name=name)}"
+        try:
+            connection = connect(
+                uri,
+                ssl=self._tls,
+                server_hostname=SERVER_ALIAS,
+                open_timeout=CONNECT_TIMEOUT,
+                compression=None,
+                proxy=None,
+            )
+        except InvalidStatus as error:
+            raise self._refusal(error.response.status_code, error.response.body) from error
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise self._failure(error) from error
+        with connection:
+            yield Console(connection)
+
+    def _call(self, route: Route[Answer], body: types.Message | None = None, **names: str) -> Answer:
+        if body is None:
+            answer = self._send(route, names)
+        else:
+            headers = {"Content-Type": "application/json"}
+            answer = self._send(route, names, content=msgspec.json.encode(body), headers=headers)
+        return self._decode(answer, route)
+
+    def _send(
+        self,
+        route: Route[Answer],
+        names: dict[str, str],
+        *,
+        content: bytes | Iterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            answer = self._http.request(
+                route.method,
+                route.path(**names),
+                content=content,
+                headers=headers,
+                params=params,
+                extensions={"sni_hostname": SERVER_ALIAS},
+            )
+        except httpx.TransportError as error:
+            raise self._failure(error) from error
+        if not answer.is_success:
+            raise self._refusal(answer.status_code, answer.content)
+        return answer
+
+    def _decode(self, answer: httpx.Response, route: Route[Answer]) -> Answer:
+        expected: Any = route.answer
+        try:
+            # A route without an answer is one of None (Route[None]).
+            return cast("Answer", msgspec.json.decode(answer.content, type=expected) if expected else None)
+        except msgspec.MsgspecError as error:
+            raise StrangeAnswerError(
+                f"{self.address}: the answer is not what this version of flashvisor expects: {error}",
+                evidence=answer.text[:EVIDENCE_LIMIT],
+            ) from error
+
+    def _refusal(self, status: int, body: bytes | bytearray | None) -> FlashvisorError:
+        """Turns an error answer into the error that the server raised."""
+        try:
+            report = msgspec.json.decode(body or b"", type=types.ErrorReport)
+        except msgspec.MsgspecError:
+            shown = (body or b"").decode(errors="replace")[:EVIDENCE_LIMIT]
+            return StrangeAnswerError(f"{self.address} answered with HTTP status {status}", evidence=shown)
+        kind = catalogue().get(report.code)
+        if kind is None:
+            return StrangeAnswerError(
+                f"{self.address} answered with {report.code}, a code that this version does not know: {report.what}",
+                evidence=report.evidence,
+                next_step=report.next_step,
+            )
+        return kind(report.what, next_step=report.next_step, evidence=report.evidence)
+
+    def _failure(self, error: Exception) -> FlashvisorError:
+        """Says in our words why there was no answer."""
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return ForeignNodeError(
+                    f"{self.address}: the server's certificate is not one of this owner's: {cause.verify_message}",
+                    evidence=str(cause),
+                )
+            if isinstance(cause, ssl.SSLError) and any(words in (cause.reason or "") for words in REFUSALS):
+                return NotAdmittedError(f"{self.address} refused this client's certificate", evidence=str(cause))
+        if isinstance(error, HUNG_UP) and self._is_refused():
+            return NotAdmittedError(f"{self.address} refused this client's certificate", evidence=str(error))
+        return NodeUnreachableError(f"{self.address} does not answer", evidence=str(error) or type(error).__name__)
+
+    def _is_refused(self) -> bool:
+        """Looks whether the server hangs up as soon as it has seen our certificate, before any request.
+
+        In TLS 1.3 the client's handshake ends before the server has checked the certificate (RFC 8446, 4.4.2.4), and
+        asyncio servers close the connection without sending the alert that would say why.
+        """
+        place = (self.address.host, self.address.port)
+        try:
+            with (
+                socket.create_connection(place, timeout=CONNECT_TIMEOUT) as plain,
+                self._tls.wrap_socket(plain, server_hostname=SERVER_ALIAS) as secured,
+            ):
+                secured.settimeout(REFUSAL_TIMEOUT)
+                return secured.recv(1) == b""
+        except TimeoutError:
+            return False  # it waits for a request: we are admitted
+        except ConnectionResetError:
+            return True
+        except OSError as error:
+            return isinstance(error, ssl.SSLError)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

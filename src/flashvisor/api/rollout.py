@@ -1,0 +1,96 @@
+"""What follows after `apply`: reach the server once more and confirm, then wait until the guests answer.
+
+Owns the order and the limits. Does not own the connection (client.py) or what people see (cli/)::
+
+    confirm(lambda: Client(address, keyring), within=report.confirm_within)
+    wait_for_guests(client, ["web"], limit=300)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flashvisor.errors import GuestSilentError, NodeUnreachableError
+from flashvisor.host.clock import ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from flashvisor.api.client import Client
+    from flashvisor.api.types import GuestReport, SiteReport
+    from flashvisor.model.site import Site
+
+INTERVAL = 0.5  # seconds between two questions to a server
+
+
+def confirm(connect: Callable[[], Client], within: float) -> SiteReport:
+    """Confirms the applied site over a new connection: only that proves that the administrator is not locked out.
+
+    Args:
+        connect: Makes a client that has never been connected.
+        within: Seconds after which the server goes back by itself.
+
+    Raises:
+        NodeUnreachableError: the server did not answer within that time.
+        NothingToConfirmError: it went back already.
+    """
+    last = ""
+    for _ in ticks(INTERVAL, within):
+        try:
+            with connect() as client:
+                return client.confirm()
+        except NodeUnreachableError as error:
+            last = error.evidence
+    raise NodeUnreachableError(
+        f"the server did not answer within {within:.0f} s after the site was applied",
+        evidence=last,
+        next_step="Without confirmation it goes back to its last site by itself: correct the site file, apply again.",
+    )
+
+
+def expected_answers(site: Site) -> tuple[str, ...]:
+    """Returns the guests that start by themselves and have a network card to answer on."""
+    return tuple(name for name, guest in sorted(site.guest.items()) if guest.autostart and guest.nics)
+
+
+def wait_for_guests(
+    client: Client,
+    names: Collection[str],
+    limit: float,
+    on_answer: Callable[[GuestReport], None] | None = None,
+) -> tuple[GuestReport, ...]:
+    """Waits until all named guests have answered their probes.
+
+    Args:
+        client: Connected to the server.
+        names: Of guests.
+        limit: Seconds.
+        on_answer: Hears of each guest as it answers.
+
+    Returns:
+        The last reports of the named guests.
+
+    Raises:
+        GuestSilentError: some did not answer in time; their states are the evidence.
+    """
+    reports: dict[str, GuestReport] = {}
+    silent = set(names)
+    for _ in ticks(INTERVAL, limit):
+        reports = {report.name: report for report in client.guests() if report.name in names}
+        for name in sorted(silent):
+            if name in reports and reports[name].answered is not None:
+                silent.remove(name)
+                if on_answer:
+                    on_answer(reports[name])
+        if not silent:
+            return tuple(reports[name] for name in sorted(names))
+    raise GuestSilentError(
+        f"no answer within {limit:.0f} s from {', '.join(sorted(silent))}",
+        evidence="\n".join(_state(name, reports.get(name)) for name in sorted(silent)),
+    )
+
+
+def _state(name: str, report: GuestReport | None) -> str:
+    if report is None:
+        return f"{name}: the server does not list it"
+    return f"{name}: {report.state}, {report.restarts} restarts" + (f", {report.problem}" if report.problem else "")

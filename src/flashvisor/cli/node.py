@@ -1,0 +1,126 @@
+"""`flashvisor node`: a server's report, its journal, its power, and names for servers."""
+
+from __future__ import annotations
+
+import click
+
+from flashvisor.api.address import parse_address
+from flashvisor.api.types import LogLine, NodeReport
+from flashvisor.cli.nodebook import NodeBook, default_path
+from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds
+from flashvisor.cli.session import connect, json_option, node_option
+from flashvisor.model.size import show_size
+
+
+@click.group("node")
+def command() -> None:
+    """Show, restart and name servers."""
+
+
+@command.command("show")
+@node_option
+@json_option
+def show(node: str, as_json: bool) -> None:
+    """Show a server: boot timeline, cards, disks, protections, problems."""
+    with connect(node) as client:
+        report = client.node()
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+
+
+@command.command("logs")
+@click.option("--unit", default="", help="Only of this systemd unit.")
+@click.option("--lines", type=click.IntRange(min=1), help="How many of the last lines.")
+@node_option
+@json_option
+def logs(unit: str, lines: int | None, node: str, as_json: bool) -> None:
+    """Show a server's journal, which lives in its RAM."""
+    with connect(node) as client:
+        journal = client.logs(unit=unit, lines=lines)
+    if as_json:
+        print_json(journal)
+        return
+    for line in journal:
+        click.echo(_show_line(line))
+
+
+@command.command("reboot")
+@node_option
+@json_option
+def reboot(node: str, as_json: bool) -> None:
+    """Stop all guests cleanly and restart the server."""
+    _power(node, "reboot", as_json=as_json)
+
+
+@command.command("poweroff")
+@node_option
+@json_option
+def poweroff(node: str, as_json: bool) -> None:
+    """Stop all guests cleanly and switch the server off."""
+    _power(node, "poweroff", as_json=as_json)
+
+
+@command.command("use")
+@click.argument("name")
+@click.argument("address", metavar="HOST[:PORT]")
+@json_option
+def use(name: str, address: str, as_json: bool) -> None:
+    """Remember a server's address under a name, and make it the default."""
+    book = NodeBook.load(default_path()).use(name, parse_address(address))
+    if as_json:
+        print_json({"default": book.default, "address": book.nodes[name].authority})
+    else:
+        click.echo(f"{name} is {book.nodes[name]}, and what commands mean without --node")
+
+
+def _power(node: str, action: str, *, as_json: bool) -> None:
+    with connect(node) as client:
+        client.power(action)
+        address = client.address
+    if as_json:
+        print_json({"address": address.authority, "action": action})
+    else:
+        click.echo(f"{address}: {action} under way")
+
+
+def _print_report(report: NodeReport) -> None:
+    free, total = show_size(report.memory_available), show_size(report.memory)
+    print_fields(
+        [
+            ("name", report.name),
+            ("version", f"{report.version} ({report.image_id})"),
+            ("hypervisor", f"{report.hypervisor}, kernel {report.kernel}"),
+            ("up", show_seconds(report.uptime)),
+            ("processors", str(report.cpus)),
+            ("memory", f"{free} free of {total}"),
+            ("site", f"generation {report.site_generation}" + (", NOT CONFIRMED" if report.unconfirmed else "")),
+            ("flash written", f"{show_size(report.flash_bytes_written)} since power-on"),
+        ]
+    )
+    for problem in report.problems:
+        click.echo(f"problem: {problem}")
+    click.echo()
+    print_table(["stage", "seconds"], [[stage.name, f"{stage.seconds:.2f}"] for stage in report.timeline])
+    click.echo()
+    print_table(
+        ["card", "mac", "link", "driver", "addresses"],
+        [[nic.name, nic.mac, "up" if nic.up else "down", nic.driver, ", ".join(nic.addresses)] for nic in report.nics],
+    )
+    click.echo()
+    print_table(
+        ["disk", "serial", "model", "size", "use"],
+        [[disk.name, disk.serial, disk.model, show_size(disk.size), disk.use] for disk in report.disks],
+    )
+    click.echo()
+    print_table(
+        ["protection", "", "meaning"],
+        [[item.name, "on" if item.on else "OFF", item.meaning] for item in report.protections],
+    )
+
+
+def _show_line(line: LogLine) -> str:
+    # Control characters in a log line must not reach the terminal.
+    text = "".join(char if char.isprintable() else " " for char in line.text)
+    return f"{line.seconds:10.2f}  {line.unit}: {text}"

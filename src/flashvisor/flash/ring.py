@@ -1,0 +1,110 @@
+"""The state ring: what a server must remember, in raw flash, surviving a cut of power at any moment.
+
+Owns reading and writing through a FlashDevice. What to keep and where to write is planned in ringplan.py, how a record
+lies in flash stands in ringformat.py. An idle server writes nothing; every byte is booked to a cause::
+
+    with BlockFile(Path("/dev/disk/by-partlabel/fv-state"), write=True) as device:
+        ring = Ring.open(device)
+        ring.append(RecordKind.CONFIG, payload, cause="apply")
+        ring.latest(RecordKind.CONFIG)
+        ring.lost            # plain words; empty when all is well
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from flashvisor.errors import RingCorruptError
+from flashvisor.flash.ringformat import HEADER, Geometry
+from flashvisor.flash.ringplan import RESERVE, Flush, Record, State, plan_append, recover, window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flashvisor.flash.device import FlashDevice
+
+__all__ = ["Record", "Ring"]
+
+
+def _read(device: FlashDevice, geometry: Geometry) -> tuple[State, tuple[str, ...]]:
+    starts = [index * geometry.segment for index in range(geometry.segments)]
+    heads = [device.read(start, HEADER) for start in starts]
+    return recover(geometry, {index: device.read(starts[index], geometry.segment) for index in window(geometry, heads)})
+
+
+class Ring:
+    """A state ring that was read. One writer at a time: nothing guards against a second one."""
+
+    def __init__(self, device: FlashDevice, state: State, lost: tuple[str, ...]) -> None:
+        self._device = device
+        self._state = state
+        self._in_doubt = False
+        self._causes: Counter[str] = Counter()
+        self.lost = lost
+
+    @classmethod
+    def open(cls, device: FlashDevice, geometry: Geometry | None = None) -> Ring:
+        """Reads a ring; a blank device is an empty ring. Writes nothing.
+
+        Args:
+            device: Holds the ring and nothing else.
+            geometry: Measures other than the real ones (for tests).
+
+        Raises:
+            LayoutError: the device is too small.
+        """
+        geometry = geometry or Geometry(device.size)
+        geometry.check(RESERVE)
+        return cls(device, *_read(device, geometry))
+
+    def records(self, kind: int) -> list[Record]:
+        """Returns the kept records of a kind, oldest first."""
+        return [record for record in self._state.records if record.kind == kind]
+
+    def latest(self, kind: int) -> Record | None:
+        """Returns the newest record of a kind."""
+        return next(reversed(self.records(kind)), None)
+
+    def append(self, kind: int, payload: bytes, *, cause: str) -> Record:
+        """Writes a record and returns once it would survive a cut of power.
+
+        Args:
+            kind: RecordKind.
+            payload: At most 256 KiB (ringformat.PAYLOAD_LIMIT).
+            cause: Why flash is written, 1 to 40 bytes of UTF-8.
+
+        Raises:
+            RingFullError: it does not fit. Nothing was written.
+        """
+        if self._in_doubt:
+            self._state, self.lost = _read(self._device, self._state.geometry)
+        plan = plan_append(self._state, kind, payload, cause)
+        self._in_doubt = True  # until all is done: an error in between leaves flash as a cut of power would
+        for action in plan.actions:
+            if isinstance(action, Flush):
+                self._device.flush()
+            else:
+                self._device.write(action.offset, action.data)
+        self._in_doubt = False
+        self._state = plan.state
+        self._causes.update(plan.booked)
+        return plan.record
+
+    def require_intact(self) -> None:
+        """Raises RingCorruptError if anything was lost."""
+        if self.lost:
+            raise RingCorruptError(
+                f"{len(self.lost)} records of the state ring are lost; the newest intact ones are used",
+                evidence="\n".join(self.lost),
+            )
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes ever written to this ring, over all boots; every record carries the sum."""
+        return self._state.written
+
+    @property
+    def causes(self) -> Mapping[str, int]:
+        """Bytes written since the ring was opened, by cause."""
+        return dict(self._causes)

@@ -1,0 +1,66 @@
+"""mount: attaches file systems. Source: mount(8), umount(8), proc_pid_mountinfo(5).
+
+Example::
+
+mount(Path("/dev/nvme0n1"), Path("/var/lib/flashvisor/storage/main"), kind="ext4", options="noatime")
+is_mounted(Path("/var/lib/flashvisor/storage/main"))
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flashvisor.host.run import run
+
+TIMEOUT = 120.0  # seconds; a journal may have to be replayed
+MOUNTINFO = Path("/proc/self/mountinfo")
+
+
+def version() -> str:
+    """Returns what `mount --version` says.
+
+    Raises:
+        ToolMissingError: mount is not installed.
+    """
+    return run(["mount", "--version"]).stdout.strip()
+
+
+def mount(device: Path, target: Path, *, kind: str, options: str) -> None:
+    """Mounts a device; the target directory is made when it is not there.
+
+    Raises:
+        CommandFailedError: mount or the kernel refused.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    run(["mount", "-t", kind, "-o", options, device, target], timeout=TIMEOUT)
+
+
+def unmount(target: Path) -> None:
+    """Unmounts.
+
+    Raises:
+        CommandFailedError: it is not mounted, or in use.
+    """
+    run(["umount", target], timeout=TIMEOUT)
+
+
+def is_mounted(target: Path) -> bool:
+    """Tells whether something is mounted exactly there."""
+    return str(target) in parse_mountinfo(MOUNTINFO.read_text())
+
+
+def parse_mountinfo(text: str) -> dict[str, str]:
+    """Returns mount point to source device (the last one mounted wins); octal escapes are undone."""
+    mounts: dict[str, str] = {}
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(), right.split()
+        if len(fields) > 4 and len(tail) > 1:
+            mounts[_unescape(fields[4])] = _unescape(tail[1])
+    return mounts
+
+
+def _unescape(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text

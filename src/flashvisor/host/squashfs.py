@@ -1,0 +1,20 @@
+"""squashfs-tools: the read-only compressed root. Source: mksquashfs(1); the build root's own version is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flashvisor.host.bubblewrap import enter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCK = 1 << 20  # bytes compressed together: larger is denser, and slower to read a little of
+
+
+def pack(tree: Path, work: Path, directory: str, output: str, *, epoch: int) -> None:
+    """Packs `work/directory` into `work/output`, xz with the x86 filter, all owned by root and dated `epoch`."""
+    argv = ["mksquashfs", f"/mnt/{directory}", f"/mnt/{output}", "-noappend", "-quiet", "-no-progress", "-no-xattrs",
+            "-all-root", "-comp", "xz", "-Xbcj", "x86", "-Xdict-size", "100%", "-b", str(BLOCK),
+            "-mkfs-time", str(epoch), "-all-time", str(epoch)]  # fmt: skip
+    enter(tree, argv, binds={work: "/mnt"}, env={"SOURCE_DATE_EPOCH": ""})

@@ -1,0 +1,142 @@
+"""What stands in the state ring: the kinds of records and the payload of each. Pure types, no I/O.
+
+Owns the payloads' form (JSON by msgspec). Does not own how records lie in flash (flash/ring.py)::
+
+    data = encode(Confirm(generation=7))
+    ring.append(RecordKind.CONFIRM, data, cause="confirm")
+    decode(ring.latest(RecordKind.CONFIRM).payload, Confirm).generation == 7
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from flashvisor.errors import RecordFormatError
+
+Count = Annotated[int, Meta(ge=0)]
+Generation = Annotated[int, Meta(ge=1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class RecordKind(IntEnum):
+    """What a record says. The numbers stand in flash: they are never reused."""
+
+    IDENTITY = 1
+    CONFIG = 2
+    CONFIRM = 3
+    BOOT = 4
+    WEAR = 5
+
+
+class _Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every payload."""
+
+
+class Identity(_Payload, frozen=True, kw_only=True):
+    """Who this server is, and whose. PEM texts (RFC 7468)."""
+
+    node_name: str
+    owner_ca_pem: str
+    node_cert_pem: str
+    node_key_pem: str
+
+
+class ImageEntry(_Payload, frozen=True, kw_only=True):
+    """The bytes that an image name of the site stands for; `kind` is a value of api.types.ImageKind."""
+
+    sha256: Sha256
+    size: Count
+    kind: str
+
+
+class Config(_Payload, frozen=True, kw_only=True):
+    """A generation of the site. `when` is in seconds since 1970 UTC; `confirmed` only if it needs no Confirm."""
+
+    generation: Generation
+    when: float
+    who: str
+    site_toml: str
+    images: dict[str, ImageEntry] = {}
+    confirmed: bool = False
+
+
+class Confirm(_Payload, frozen=True, kw_only=True):
+    """The administrator still reached the server after this generation was applied: it stays."""
+
+    generation: Generation
+
+
+class Boot(_Payload, frozen=True, kw_only=True):
+    """A boot: which image, from which slot, when (seconds since 1970 UTC), ready after how many seconds."""
+
+    when: float
+    image_id: str
+    version: str
+    slot: str = ""
+    ready_s: float | None = None
+
+
+class Wear(_Payload, frozen=True, kw_only=True):
+    """Bytes written to flash over its life, booked to what caused them."""
+
+    bytes_written: Count
+    by_cause: dict[str, Count] = {}
+
+
+Payload: TypeAlias = Identity | Config | Confirm | Boot | Wear
+P = TypeVar("P", Identity, Config, Confirm, Boot, Wear)
+
+KINDS: dict[type[Payload], RecordKind] = {
+    Identity: RecordKind.IDENTITY,
+    Config: RecordKind.CONFIG,
+    Confirm: RecordKind.CONFIRM,
+    Boot: RecordKind.BOOT,
+    Wear: RecordKind.WEAR,
+}
+
+
+class Claim(Struct, frozen=True):
+    """What retention needs to know of a Config or Confirm, read also from versions with other fields."""
+
+    generation: int
+    confirmed: bool = False
+
+
+def encode(payload: Payload) -> bytes:
+    """Returns a payload as JSON."""
+    return msgspec.json.encode(payload)
+
+
+def kind_of(payload: Payload) -> RecordKind:
+    """Returns the kind of record that carries this payload."""
+    return KINDS[type(payload)]
+
+
+def decode(data: bytes, form: type[P]) -> P:
+    """Returns the payload that `data` holds.
+
+    Args:
+        data: JSON, as `encode` made it.
+        form: The payload's class; it belongs to the record's kind (KINDS).
+
+    Raises:
+        RecordFormatError: `data` is not such a payload: another version wrote it.
+    """
+    try:
+        return msgspec.json.decode(data, type=form)
+    except msgspec.MsgspecError as error:
+        raise RecordFormatError(
+            f"a {KINDS[form].name} record of {len(data)} bytes is not in this version's form", evidence=str(error)
+        ) from error
+
+
+def claim(data: bytes) -> Claim | None:
+    """Returns generation and confirmation of a Config or Confirm payload; None where they cannot be read."""
+    try:
+        return msgspec.json.decode(data, type=Claim)
+    except msgspec.MsgspecError:
+        return None

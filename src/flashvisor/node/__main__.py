@@ -1,0 +1,30 @@
+"""`python3 -m flashvisor.node`: the agent as systemd starts it, with nothing to parse in flash.
+
+Owns signals and logging. The stage line comes first: whatever goes wrong after it is seen to be the agent's.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from flashvisor.host.console import Console, console_devices
+from flashvisor.node.agent import Agent
+from flashvisor.node.settings import parse_arguments
+
+
+def main() -> None:
+    """Runs the agent until systemd ends it."""
+    settings = parse_arguments(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    console = Console((Path("/dev/stderr"),)) if settings.fake else Console(console_devices())
+    with Agent(settings, console) as agent:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: agent.stop())
+        signal.signal(signal.SIGINT, lambda _number, _frame: agent.stop())
+        agent.boot()
+        agent.attend()
+
+
+main()

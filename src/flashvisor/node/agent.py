@@ -1,0 +1,198 @@
+"""The agent: from the kernel's hand-over to a server that answers and runs its guests.
+
+Owns the boot as a list of steps, and the wait for what comes after it. A step that fails becomes a problem in plain
+words, on the consoles and in the report, and the next step follows.
+
+Example::
+
+    with Agent(settings, console) as agent:
+        agent.boot()
+        agent.attend()          # until `stop` is called
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TypeVar
+
+from flashvisor import __version__
+from flashvisor.errors import FlashvisorError, HypervisorError, LayoutError, NoUplinkError, UnclaimedError
+from flashvisor.host import clock, facts, systemd, uevent
+from flashvisor.node.problems import Problems
+from flashvisor.node.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from flashvisor.host.console import Console
+    from flashvisor.host.systemd import Power
+    from flashvisor.node.assemble import Parts
+    from flashvisor.node.server import ApiServer
+    from flashvisor.node.settings import Settings
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+STATE_LIMIT = 30.0  # seconds until the flash must have appeared; USB takes some
+UPLINK_LIMIT = 20.0  # seconds until a missing address is told; it is waited for all the same
+DISK_LIMIT = 15.0  # seconds until a missing data disk is told
+LIBVIRT_LIMIT = 60.0  # seconds until a missing hypervisor is told
+LIBVIRT_INTERVAL = 0.1  # seconds between two looks for it
+
+
+class Agent:
+    """One server's agent. `console` shows its stages and problems."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings, self._console = settings, console
+        settings.run.mkdir(parents=True, exist_ok=True)
+        self.timeline = Timeline(console.say, clock.boot_seconds, keep=settings.run / "timeline.json")
+        self.problems = Problems(console.say)
+        self.api: ApiServer | None = None
+        self.parts: Parts | None = None
+        self._stack = ExitStack()
+        self._stopping = False
+        self._wake = threading.Event()
+
+    def __enter__(self) -> Agent:
+        """Tells that the kernel has handed over and the agent has started."""
+        handover = facts.handover_seconds()
+        if handover is not None:
+            self.timeline.reach("kernel", handover)
+        self.timeline.reach("agent")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the API and lets go of everything. Guests run on."""
+        self._stack.close()
+
+    def boot(self) -> None:
+        """Brings the server up, step by step."""
+        imports = _in_thread("imports", _import_api)
+        parts = self._step("state", self._open_state)
+        if parts is None:
+            if not self.problems.about("state"):
+                self.problems.tell("owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody"))
+            systemd.notify("READY=1")
+            return
+        self.parts = parts
+        parts.reconciler.boot_network()
+        told = threading.Event()
+        _in_thread("uplink", lambda: self._wait_for_uplink(parts, told))
+        imports.join()
+        self._step("api", lambda: self._serve(parts))
+        self._step("storage", lambda: parts.reconciler.boot_storage(DISK_LIMIT))
+        self._step("libvirt", lambda: self._wait_for_driver(parts))
+        told.wait()
+        first = self.timeline.when("ready") is None
+        ready = self.timeline.reach("ready")
+        systemd.notify("READY=1")
+        if first:
+            self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
+        self._step("guests", parts.reconciler.boot_guests, shown=False)
+
+    def attend(self) -> None:
+        """Waits, and takes back what nobody confirms, until `stop`."""
+        while not self._stopping:
+            due = self.parts.reconciler.due if self.parts else None
+            self._wake.wait(None if due is None else max(0.0, due - clock.monotonic()))
+            self._wake.clear()
+            if self.parts:
+                self.parts.reconciler.tick()
+
+    def stop(self) -> None:
+        """Ends `attend`. May be called from a signal handler or another thread."""
+        self._stopping = True
+        self._wake.set()
+
+    def _step(self, name: str, call: Callable[[], T], *, shown: bool = True) -> T | None:
+        """Takes one step: its stage is reached if it succeeds, its problem is told if it fails."""
+        try:
+            result = call()
+        except FlashvisorError as error:
+            self.problems.tell(name, error)
+            return None
+        if shown:
+            self.timeline.reach(name)
+        return result
+
+    def _open_state(self) -> Parts | None:
+        settings = self._settings
+        if not settings.fake:
+            uevent.wait_until(settings.state.exists, STATE_LIMIT)
+        if not settings.state.exists():
+            raise LayoutError(f"the flash's state partition {settings.state} is not there after {STATE_LIMIT:.0f} s")
+        from flashvisor.node.assemble import Context, assemble
+
+        return assemble(
+            Context(settings, self._stack, self.timeline, self.problems, wake=self._wake.set, power=self._power)
+        )
+
+    def _serve(self, parts: Parts) -> None:
+        from flashvisor.node.app import make_app
+        from flashvisor.node.server import ApiServer
+        from flashvisor.node.tls import server_context
+
+        context = server_context(parts.identity, self._settings.run / "tls")
+        server = ApiServer(
+            make_app(parts.service), context, address=self._settings.address, port=self._settings.port
+        )
+        self.api = self._stack.enter_context(server)
+
+    def _wait_for_uplink(self, parts: Parts, told: threading.Event) -> None:
+        limit = UPLINK_LIMIT
+        while not parts.machine.wait_for_uplink(limit):
+            self.problems.tell("uplink", NoUplinkError(f"no network card has an address after {limit:.0f} s"))
+            told.set()
+            limit = 3600.0
+        self.problems.clear("uplink")
+        self.timeline.reach("network")
+        told.set()
+
+    def _wait_for_driver(self, parts: Parts) -> None:
+        last = ""
+        for _ in clock.ticks(LIBVIRT_INTERVAL, LIBVIRT_LIMIT):
+            try:
+                parts.driver.version()
+            except HypervisorError as error:
+                last = str(error)
+            else:
+                parts.keeper.find_again()
+                return
+        raise HypervisorError(f"the hypervisor does not answer after {LIBVIRT_LIMIT:.0f} s", evidence=last)
+
+    def _power(self, action: Power) -> None:
+        self._console.say(f"flashvisor: {action} was asked for; guests are being stopped")
+        _in_thread("power", lambda: self._go_down(action))
+
+    def _go_down(self, action: Power) -> None:
+        parts = self.parts
+        if parts:
+            self._step("stop guests", parts.keeper.stop_all, shown=False)
+            self._step("power", lambda: parts.machine.power(action), shown=False)
+
+    def _note_boot(self, parts: Parts, ready: float) -> None:
+        from flashvisor.model.record import Boot
+        from flashvisor.node.report import image_id
+
+        boot = Boot(when=clock.wall(), image_id=image_id(), version=__version__, ready_s=round(ready, 2))
+        parts.state.note_boot(boot)
+
+
+def _import_api() -> None:
+    """Loads the API's modules, the agent's heaviest, while the flash and the data disks are being found."""
+    import flashvisor.node.app
+    import flashvisor.node.server
+    import flashvisor.node.tls  # noqa: F401 - for its effect on sys.modules
+
+
+def _in_thread(name: str, call: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=call, name=name, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,124 @@
+"""Puts a server's parts together: the one place that knows which class stands for which contract.
+
+Example::
+
+    with ExitStack() as stack:
+        parts = assemble(Context(settings, stack, timeline, problems, wake, power))   # None: nobody's server
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flashvisor.errors import RingCorruptError
+from flashvisor.flash.ring import Ring
+from flashvisor.host.block import BlockFile
+from flashvisor.node.carryout import Hands
+from flashvisor.node.consolehub import ConsoleHub
+from flashvisor.node.keeper import Keeper, Tools
+from flashvisor.node.reconcile import Clocks, Reconciler
+from flashvisor.node.report import Sources
+from flashvisor.node.service import Service
+from flashvisor.node.state import NodeState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+
+    from flashvisor.guests.driver import Driver
+    from flashvisor.host.systemd import Power
+    from flashvisor.model.record import Identity
+    from flashvisor.node.machine import Machine
+    from flashvisor.node.problems import Problems
+    from flashvisor.node.settings import Settings
+    from flashvisor.node.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the parts get from the agent.
+
+    Args:
+        settings: Where things are.
+        stack: Closes what is opened here.
+        timeline: The boot's stages.
+        problems: What is wrong.
+        wake: Called when there is something new to wait for.
+        power: Carries a reboot or power-off out; returns at once.
+    """
+
+    settings: Settings
+    stack: ExitStack
+    timeline: Timeline
+    problems: Problems
+    wake: Callable[[], None]
+    power: Callable[[Power], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a claimed server consists of."""
+
+    identity: Identity
+    state: NodeState
+    machine: Machine
+    driver: Driver
+    keeper: Keeper
+    reconciler: Reconciler
+    service: Service
+
+
+def assemble(context: Context) -> Parts | None:
+    """Opens the state ring and builds all that stands on it.
+
+    Returns:
+        The parts; None if no identity is in flash: the server is unclaimed.
+
+    Raises:
+        DeviceError, LayoutError: the state ring cannot be opened.
+    """
+    settings, stack = context.settings, context.stack
+    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True))))
+    identity = state.identity()
+    if state.lost:
+        what = f"{len(state.lost)} records of the server's memory are lost; the newest intact ones are used"
+        context.problems.tell("memory", RingCorruptError(what, evidence="\n".join(state.lost)))
+    if identity is None:
+        return None
+    machine, driver = _machine(settings), stack.enter_context(_driver(settings))
+    hub = stack.enter_context(ConsoleHub())
+    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), machine.reachable))
+    hands = Hands(machine, keeper, context.problems, settings)
+    reconciler = Reconciler(state, hands, Clocks(), context.wake)
+    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
+    return Parts(
+        identity=identity,
+        state=state,
+        machine=machine,
+        driver=driver,
+        keeper=keeper,
+        reconciler=reconciler,
+        service=Service(sources, keeper, hub, context.power),
+    )
+
+
+def _machine(settings: Settings) -> Machine:
+    # Only what is used is imported: the start of a server counts every module.
+    if settings.fake:
+        from flashvisor.node.fakemachine import FakeMachine, blank_disk
+
+        return FakeMachine(blank_disk(serial) for serial in settings.fake_disks)
+    from flashvisor.node.machine import RealMachine
+
+    return RealMachine(settings.state)
+
+
+def _driver(settings: Settings) -> Driver:
+    if settings.fake:
+        from flashvisor.guests.fake import FakeDriver
+
+        return FakeDriver()
+    from flashvisor.guests.libvirt_driver import LibvirtDriver
+
+    return LibvirtDriver()

@@ -1,0 +1,111 @@
+"""A machine in memory: disks that are given, mounts that are directories, networks that are only noted.
+
+For tests, and for running the agent on an ordinary machine (`--fake-driver`).
+
+Example::
+
+    machine = FakeMachine(disks=(blank_disk("data0"),))
+    machine.network     # the last NetworkPlan that was put in force
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flashvisor.host.blkid import Signature
+from flashvisor.host.facts import Card, Memory
+from flashvisor.host.netlink import Address
+from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from flashvisor.host.systemd import Power
+    from flashvisor.model.site import Storage
+    from flashvisor.node.network import NetworkPlan
+
+GIB = 1 << 30  # bytes
+CARD = Card(name="eth0", mac="52:54:00:00:00:01", up=True, driver="fake")
+ADDRESS = Address(interface="eth0", text="192.0.2.10/24", wide=True)  # RFC 5737
+
+
+def blank_disk(serial: str, *, size: int = 64 * GIB) -> DataDisk:
+    """Returns a disk that nothing was ever written to."""
+    device = f"/dev/fake-{serial}"
+    return DataDisk(device, frozenset({device}), serial=serial, model="fake", size=size, blank=True)
+
+
+class FakeMachine:
+    """A server that does all it is told. `total` is its RAM in bytes."""
+
+    def __init__(self, disks: Iterable[DataDisk] = (), *, total: int = 4 * GIB, uplink: bool = True) -> None:
+        self._disks = {disk.device: disk for disk in disks}
+        self._memory = Memory(total=total, available=total)
+        self._uplink = uplink
+        self._mounts: dict[str, str] = {}
+        self.network: NetworkPlan | None = None
+        self.powered: list[Power] = []
+        self.formatted: list[str] = []
+
+    def memory(self) -> Memory:
+        """Returns what was given."""
+        return self._memory
+
+    def cards(self) -> tuple[Card, ...]:
+        """Returns one card."""
+        return (CARD,)
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Returns one address, if the uplink is up."""
+        return (ADDRESS,) if self._uplink else ()
+
+    def disks(self) -> tuple[DataDisk, ...]:
+        """Returns the disks that were given, as they are now."""
+        return tuple(self._disks.values())
+
+    def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
+        """Looks once: nothing appears later."""
+        return limit >= 0 and all(any(names_disk(wish, disk) for disk in self.disks()) for wish in wishes)
+
+    def wait_for_uplink(self, limit: float) -> bool:
+        """Answers at once: nothing appears later."""
+        return limit >= 0 and self._uplink
+
+    def is_mounted(self, place: Path) -> bool:
+        """Tells whether `mount` was called."""
+        return str(place) in self._mounts
+
+    def format(self, device: Path, label: str) -> None:
+        """Puts a file system's signature on a disk."""
+        old = self._disks[str(device)]
+        self.formatted.append(str(device))
+        signature = Signature(kind=FILESYSTEM, label=label)
+        self._disks[str(device)] = DataDisk(
+            old.device, old.names, serial=old.serial, model=old.model, size=old.size, signature=signature
+        )
+
+    def mount(self, device: Path, place: Path) -> None:
+        """Makes the directory."""
+        place.mkdir(parents=True, exist_ok=True)
+        self._mounts[str(place)] = str(device)
+
+    def unmount(self, place: Path) -> None:
+        """Forgets the mount; the directory's contents stay, as a disk's do."""
+        self._mounts.pop(str(place), None)
+
+    def configure(self, wish: NetworkPlan) -> None:
+        """Notes the networks."""
+        self.network = wish
+
+    def power(self, action: Power) -> None:
+        """Notes what was asked."""
+        self.powered.append(action)
+
+    def reachable(self) -> dict[str, str]:
+        """Nobody answers."""
+        return {}
+
+    def flash_bytes_written(self) -> int:
+        """There is no flash."""
+        return 0

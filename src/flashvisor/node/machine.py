@@ -1,0 +1,155 @@
+"""The machine under the agent: disks, mounts, networks, power. The real one, and a fake one of equal rank.
+
+Owns the contract and the real machine, whose every step is a tool's module in host/.
+
+Example::
+
+    machine = RealMachine(state_device)
+    machine.configure(plan_network(site, api_port=443, first_card=None))
+    machine.mount(Path("/dev/nvme0n1"), Path("/var/lib/flashvisor/storage/main"))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from flashvisor.host import blkid, block, e2fs, facts, mount, netlink, networkd, nft, sysctl, systemd, uevent
+from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from flashvisor.host.netlink import Address
+    from flashvisor.host.systemd import Power
+    from flashvisor.model.site import Storage
+    from flashvisor.node.network import NetworkPlan
+
+BRIDGE = "br-"  # begins the name of every bridge of ours
+
+
+class Machine(Protocol):
+    """What the agent does to the machine it runs on. Calls block; each may be repeated without harm."""
+
+    def memory(self) -> facts.Memory:
+        """Returns the bytes of RAM."""
+
+    def cards(self) -> tuple[facts.Card, ...]:
+        """Returns the physical network cards."""
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Returns the addresses in use now."""
+
+    def disks(self) -> tuple[DataDisk, ...]:
+        """Returns all whole disks, with what they hold."""
+
+    def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
+        """Waits until every storage's disk is there, for at most `limit` seconds; tells whether they are."""
+
+    def wait_for_uplink(self, limit: float) -> bool:
+        """Waits until a physical card has an address that reaches beyond its link, for at most `limit` seconds."""
+
+    def is_mounted(self, place: Path) -> bool:
+        """Tells whether a storage is mounted there."""
+
+    def format(self, device: Path, label: str) -> None:
+        """Makes a file system on a blank disk."""
+
+    def mount(self, device: Path, place: Path) -> None:
+        """Mounts a storage."""
+
+    def unmount(self, place: Path) -> None:
+        """Unmounts a storage."""
+
+    def configure(self, wish: NetworkPlan) -> None:
+        """Puts networks and firewall in force; what is so already is left alone."""
+
+    def power(self, action: Power) -> None:
+        """Reboots or powers off."""
+
+    def reachable(self) -> dict[str, str]:
+        """Returns IPv4 to MAC address of the neighbours that answer."""
+
+    def flash_bytes_written(self) -> int:
+        """Returns the bytes written to the flash device since boot, by the kernel's count."""
+
+
+class RealMachine:
+    """This server. `flash` is the state ring's partition: the disk that it is on is never a data disk."""
+
+    def __init__(self, flash: Path) -> None:
+        self._flash = flash
+
+    def memory(self) -> facts.Memory:
+        """Returns /proc/meminfo's word."""
+        return facts.memory()
+
+    def cards(self) -> tuple[facts.Card, ...]:
+        """Returns the cards in /sys."""
+        return facts.cards()
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Returns the kernel's addresses."""
+        return netlink.addresses()
+
+    def disks(self) -> tuple[DataDisk, ...]:
+        """Probes every disk; one that cannot be read counts as foreign."""
+        return tuple(_data_disk(disk, flash=disk.name == self._flash_disk()) for disk in block.disks())
+
+    def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
+        """Waits for udev's news."""
+        wanted = tuple(wishes)
+        return uevent.wait_until(lambda: self._has_all(wanted), limit)
+
+    def wait_for_uplink(self, limit: float) -> bool:
+        """Waits for the kernel's news of addresses."""
+        return netlink.wait_for_address(lambda all_of_them: bool(self._uplinks(all_of_them)), limit)
+
+    def is_mounted(self, place: Path) -> bool:
+        """Asks /proc/self/mountinfo."""
+        return mount.is_mounted(place)
+
+    def format(self, device: Path, label: str) -> None:
+        """Makes ext4."""
+        e2fs.make_ext4(device, label=label)
+
+    def mount(self, device: Path, place: Path) -> None:
+        """Mounts ext4, unless it is mounted."""
+        if not mount.is_mounted(place):
+            mount.mount(device, place, kind=FILESYSTEM, options=MOUNT_OPTIONS)
+
+    def unmount(self, place: Path) -> None:
+        """Unmounts, if it is mounted."""
+        if mount.is_mounted(place):
+            mount.unmount(place)
+
+    def configure(self, wish: NetworkPlan) -> None:
+        """Loads the firewall first, so that no new network stands open, then networkd's files."""
+        nft.load(wish.ruleset)
+        if wish.bridges:
+            sysctl.write("net/ipv4/ip_forward", "1")
+        changed = networkd.install(wish.units, networkd.UNITS)
+        for name in set(facts.bridges()) - set(wish.bridges):
+            if name.startswith(BRIDGE):
+                netlink.delete_link(name)
+        if changed:
+            networkd.reload()
+
+    def power(self, action: Power) -> None:
+        """Asks systemd."""
+        systemd.power(action)
+
+    def reachable(self) -> dict[str, str]:
+        """Returns the kernel's ARP table."""
+        return facts.arp()
+
+    def flash_bytes_written(self) -> int:
+        """Returns the count of the disk that the state ring is on."""
+        return facts.bytes_written(self._flash_disk())
+
+    def _flash_disk(self) -> str:
+        return facts.disk_of_partition(self._flash)
+
+    def _uplinks(self, found: tuple[Address, ...]) -> list[Address]:
+        physical = {card.name for card in self.cards()}
+        return [address for address in found if address.wide and address.interface in physical]

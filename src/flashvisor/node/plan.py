@@ -1,0 +1,198 @@
+"""From the site that runs and the site that is wished to a list of actions. Pure.
+
+Owns the order of actions, and the checks that only a server can make. Does not carry anything out (reconcile.py)::
+
+    problems = check_server(wish, facts)        # [] when the server can do it
+    for action in plan(current, wish, facts): ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flashvisor.errors import ImageNotUploadedError, NodeError, NotEnoughMemoryError
+from flashvisor.model.names import Lease, assign_addresses, guest_storage
+from flashvisor.model.site import OnCrash
+from flashvisor.model.size import parse_size, show_size
+from flashvisor.node.network import plan_network
+from flashvisor.node.storage import DataDisk, find_disk, needs_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from flashvisor.model.record import ImageEntry
+    from flashvisor.model.site import Guest, Site, Storage
+
+MIB = 1 << 20  # bytes
+SERVER_RESERVE = 192 * MIB  # bytes kept for the server itself: kernel, root in RAM, libvirt, agent, page cache
+NETWORKS = "networks"  # the subject of Verb.CONFIGURE
+GUEST_OVERHEAD = 40 * MIB  # bytes that a guest's QEMU needs beside the guest's own memory
+
+
+class Verb(StrEnum):
+    """What an action does."""
+
+    STOP = "stop"
+    UNMOUNT = "unmount"
+    CONFIGURE = "configure"
+    FORMAT = "format"
+    MOUNT = "mount"
+    START = "start"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One step. `subject` is a guest's or storage's name, or "networks"."""
+
+    verb: Verb
+    subject: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Desired:
+    """A site with the bytes behind its image names."""
+
+    site: Site
+    images: Mapping[str, ImageEntry]
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What the server is and does now. `memory` in bytes; `mounted` holds storages' names, `images` SHA-256s."""
+
+    memory: int
+    disks: tuple[DataDisk, ...]
+    mounted: frozenset[str]
+    images: frozenset[str]
+    running: frozenset[str]
+    first_card: str | None
+    api_port: int
+
+
+def check_server(wish: Desired, facts: ServerFacts) -> list[NodeError]:
+    """Returns every reason why this server cannot carry out the site; none if it can."""
+    found = [*_storage_errors(wish.site, facts), *_image_errors(wish, facts)]
+    guests = wish.site.guest.values()
+    need = sum(parse_size(guest.memory) + GUEST_OVERHEAD for guest in guests)
+    free = facts.memory - SERVER_RESERVE
+    if need > free:
+        sums = f"{len(guests)} guests need {show_size(need)}, with {show_size(GUEST_OVERHEAD)} of overhead each"
+        have = f"the server has {show_size(max(free, 0))}: {show_size(facts.memory)} less {show_size(SERVER_RESERVE)}"
+        found.append(NotEnoughMemoryError(f"{sums}; {have} for itself"))
+    return found
+
+
+def missing_images(wish: Desired, facts: ServerFacts) -> tuple[str, ...]:
+    """Returns the SHA-256s that guests of the site need and the server does not hold, sorted."""
+    used = {guest.image for guest in wish.site.guest.values()}
+    return tuple(sorted({ref.sha256 for name, ref in wish.images.items() if name in used} - facts.images))
+
+
+def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> list[Action]:
+    """Returns the actions that lead from one site to the other, in their order.
+
+    Args:
+        current: What is in force; None right after boot.
+        wish: What shall be; None for nothing.
+        facts: The server. A guest that runs already and is in both sites unchanged is left alone.
+    """
+    before, after = _guest_keys(current), _guest_keys(wish)
+    changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    # Right after boot, or after a restart of the agent, a running guest of the site is one that was found again.
+    stops = facts.running & (changed | (facts.running - after.keys()))
+    return [
+        *(Action(Verb.STOP, name, "changed" if name in after else "no longer in the site") for name in sorted(stops)),
+        *_unmounts(current, wish, facts),
+        *_network(current, wish, facts),
+        *_mounts(current, wish, facts),
+        *_starts(before.keys(), changed, wish, facts),
+    ]
+
+
+def _storage_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
+    for name, storage in site.storage.items():
+        if name not in facts.mounted:
+            try:
+                needs_format(name, find_disk(name, storage, facts.disks))
+            except NodeError as error:
+                yield error
+
+
+def _image_errors(wish: Desired, facts: ServerFacts) -> Iterator[NodeError]:
+    for name, guest in wish.site.guest.items():
+        ref = wish.images.get(guest.image)
+        if ref is None:
+            yield ImageNotUploadedError(f"guest.{name}: the request does not say which bytes image '{guest.image}' is")
+        elif ref.sha256 not in facts.images:
+            yield ImageNotUploadedError(f"guest.{name}: image '{guest.image}' ({ref.sha256}) is not on this server")
+
+
+def _guest_keys(desired: Desired | None) -> dict[str, object]:
+    """All of a guest that cannot change while it runs."""
+    if desired is None:
+        return {}
+    leases = assign_addresses(desired.site)
+    return {name: _guest_key(desired, name, guest, leases) for name, guest in desired.site.guest.items()}
+
+
+def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, ...]) -> object:
+    domain = msgspec.structs.replace(guest, forwards=(), autostart=True, on_crash=OnCrash.RESTART)
+    storage = guest_storage(desired.site, guest)
+    return (
+        domain,
+        desired.images.get(guest.image),
+        tuple(lease for lease in leases if lease.guest == name),
+        (storage, desired.site.storage.get(storage or "")),
+        desired.site.node.name,
+    )
+
+
+def _unmounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
+    before, after = _storages(current), _storages(wish)
+    for name in sorted(facts.mounted & before.keys()):
+        if before[name] != after.get(name):
+            yield Action(Verb.UNMOUNT, name, "its data stay as they are")
+
+
+def _mounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
+    before = _storages(current)
+    for name, storage in _storages(wish).items():
+        if name in facts.mounted and before.get(name, storage) == storage:
+            continue
+        try:
+            disk = find_disk(name, storage, facts.disks)
+            if needs_format(name, disk):
+                yield Action(Verb.FORMAT, name, f"{disk.device} is blank ({show_size(disk.size)}) and becomes ext4")
+        except NodeError:
+            continue  # `check_server` has the words for it
+        yield Action(Verb.MOUNT, name, disk.device)
+
+
+def _storages(desired: Desired | None) -> dict[str, Storage]:
+    return desired.site.storage if desired else {}
+
+
+def _network(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
+    def texts(desired: Desired | None) -> object:
+        site = desired.site if desired else None
+        return plan_network(site, api_port=facts.api_port, first_card=facts.first_card)
+
+    if current is None or texts(current) != texts(wish):
+        names = ", ".join(sorted(wish.site.network)) if wish else ""
+        yield Action(Verb.CONFIGURE, NETWORKS, names or "uplink and firewall only")
+
+
+def _starts(
+    known: AbstractSet[str], changed: AbstractSet[str], wish: Desired | None, facts: ServerFacts
+) -> Iterator[Action]:
+    for name, guest in sorted(wish.site.guest.items()) if wish else ():
+        if name in changed and name in facts.running:
+            yield Action(Verb.START, name, "with its changes")
+        elif name not in known and name not in facts.running and guest.autostart:
+            yield Action(Verb.START, name)

@@ -1,0 +1,159 @@
+"""What each call of the API does: one method for each route, blocking, in the wire's own types.
+
+Owns nothing itself: it puts reconciler, keeper, store and reports together. HTTP stands in app.py.
+
+Example::
+
+    service.plan(request)
+    service.start("web")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport
+from flashvisor.errors import BadRequestError, UnknownGuestError
+from flashvisor.host import journal
+from flashvisor.host.systemd import Power
+from flashvisor.node.report import guest_report, log_lines, node_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from flashvisor.api.types import ApplyReport, ApplyRequest, PlanReport, PowerRequest, SiteReport, StopRequest
+    from flashvisor.node.consolehub import ConsoleHub
+    from flashvisor.node.images import Incoming
+    from flashvisor.node.keeper import Keeper
+    from flashvisor.node.plan import Desired
+    from flashvisor.node.report import Sources
+
+LOG_LINES = 500  # lines of the journal that an answer holds
+LOG_LIMIT = 10_000  # lines that may be asked for
+
+
+class Service:
+    """The server as the API shows it. Any thread may call.
+
+    Args:
+        sources: Where reports come from, and what changes the server.
+        keeper: The guests.
+        hub: Their consoles.
+        on_power: Carries a reboot or power-off out; returns at once.
+    """
+
+    def __init__(self, sources: Sources, keeper: Keeper, hub: ConsoleHub, on_power: Callable[[Power], None]) -> None:
+        self._sources, self._keeper, self._hub = sources, keeper, hub
+        self._reconciler, self._on_power = sources.reconciler, on_power
+
+    def node(self) -> NodeReport:
+        """Returns the server at a glance."""
+        return node_report(self._sources)
+
+    def logs(self, lines: int = LOG_LINES, unit: str = "") -> tuple[LogLine, ...]:
+        """Returns the journal's newest lines, oldest first; of one unit only, if named."""
+        if unit.startswith("-"):
+            raise BadRequestError(f"'{unit}' is not a unit's name")
+        return log_lines(journal.read(lines=min(lines, LOG_LIMIT), unit=unit))
+
+    def power(self, request: PowerRequest) -> None:
+        """Reboots or powers off, once the guests are down. Returns at once.
+
+        Raises:
+            BadRequestError: the action is neither.
+        """
+        try:
+            action = Power(request.action)
+        except ValueError as error:
+            known = ", ".join(Power)
+            raise BadRequestError(f"expected an action of {known}, got '{request.action}'") from error
+        self._on_power(action)
+
+    def site(self) -> SiteReport:
+        """Returns the site in force."""
+        return self._reconciler.site()
+
+    def plan(self, request: ApplyRequest) -> PlanReport:
+        """Returns what an apply would do; raises as `Reconciler.plan`."""
+        return self._reconciler.plan(request)
+
+    def apply(self, request: ApplyRequest) -> ApplyReport:
+        """Brings the server to a site; raises as `Reconciler.apply`."""
+        return self._reconciler.apply(request)
+
+    def confirm(self) -> SiteReport:
+        """Keeps the site applied last; raises as `Reconciler.confirm`."""
+        return self._reconciler.confirm()
+
+    def images(self) -> tuple[ImageReport, ...]:
+        """Returns the images that the server holds, by SHA-256."""
+        return tuple(self.image(sha256) for sha256 in sorted(self._reconciler.library().digests()))
+
+    def image(self, sha256: str) -> ImageReport:
+        """Returns one image.
+
+        Raises:
+            ImageNotUploadedError: it is not there.
+        """
+        image = self._reconciler.library().get(sha256)
+        desired = self._desired()
+        users = [] if desired is None else [
+            name
+            for name, guest in sorted(desired.site.guest.items())
+            if guest.image in desired.images and desired.images[guest.image].sha256 == sha256
+        ]  # fmt: skip
+        return ImageReport(sha256=sha256, size=image.size, kind=image.kind, used_by=tuple(users))
+
+    def receive_image(self, sha256: str, size: int) -> AbstractContextManager[Incoming]:
+        """Takes an image in; raises as `Reconciler.open_store` and `ImageStore.receive`."""
+        return self._reconciler.open_store().receive(sha256, size)
+
+    def guests(self) -> tuple[GuestReport, ...]:
+        """Returns all guests of the site, by name."""
+        desired = self._desired()
+        if desired is None or not desired.site.guest:
+            return ()
+        states = self._sources.driver.domains()
+        names = sorted(desired.site.guest)
+        return tuple(guest_report(name, desired, self._keeper.record(name), states.get(name)) for name in names)
+
+    def guest(self, name: str) -> GuestReport:
+        """Returns one guest.
+
+        Raises:
+            UnknownGuestError: the site has no such guest.
+        """
+        record, desired = self._keeper.record(name), self._need(name)
+        return guest_report(name, desired, record, self._sources.driver.domains().get(name))
+
+    def start(self, name: str) -> GuestReport:
+        """Starts a guest; raises as `Keeper.start`, and UnknownGuestError."""
+        self._keeper.record(name)
+        self._keeper.start(name, self._need(name), by_hand=True)
+        return self.guest(name)
+
+    def stop(self, name: str, request: StopRequest) -> GuestReport:
+        """Tells a guest to stop; raises as `Keeper.ask_to_stop`, and UnknownGuestError."""
+        self._keeper.record(name)
+        self._keeper.ask_to_stop(name, force=request.force, grace=request.grace)
+        return self.guest(name)
+
+    def attach_console(self, name: str, listener: Callable[[bytes], None]) -> Callable[[], None]:
+        """Has a listener hear a guest's console; raises as `ConsoleHub.attach`, and UnknownGuestError."""
+        self._keeper.record(name)
+        return self._hub.attach(name, listener)
+
+    def type_console(self, name: str, data: bytes) -> None:
+        """Types into a guest's console; raises as `ConsoleHub.send`."""
+        self._hub.send(name, data)
+
+    def _desired(self) -> Desired | None:
+        now = self._reconciler.now
+        return now.desired if now else None
+
+    def _need(self, name: str) -> Desired:
+        desired = self._desired()
+        if desired is None:
+            raise UnknownGuestError(f"no guest '{name}': the server has no site")
+        return desired

@@ -1,0 +1,108 @@
+"""The server's memory: identity, site generations, boots, as records in the flash's state ring.
+
+Owns what the records mean together. Does not own how they lie in flash (flash/ring.py)::
+
+    memory = NodeState(Ring.open(device))
+    memory.identity()               # None: nobody has claimed this server
+    memory.confirmed()              # the newest confirmed generation, which boots use
+    new = memory.propose(text, images, who="anna", when=now)
+    memory.confirm(new.generation)
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from flashvisor.errors import RecordFormatError
+from flashvisor.model import record
+from flashvisor.model.record import Boot, Config, Confirm, Identity, ImageEntry, RecordKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flashvisor.flash.ring import Record, Ring
+
+P = TypeVar("P", Identity, Config, Confirm)
+
+
+class NodeState:
+    """What the server remembers over boots. Any thread may call; the ring itself takes one at a time."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self._lock = threading.Lock()
+        self._unread: list[str] = []
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What was lost or cannot be read, in plain words; empty when all is well."""
+        return (*self._ring.lost, *self._unread)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes ever written to the ring, over all boots."""
+        return self._ring.bytes_written
+
+    def identity(self) -> Identity | None:
+        """Returns who this server is and whose; None before it is claimed."""
+        return self._newest(RecordKind.IDENTITY, Identity)
+
+    def confirmed(self) -> Config | None:
+        """Returns the newest confirmed generation of the site. Only such a one is used at boot."""
+        confirms = (self._read(item, Confirm) for item in self._ring.records(RecordKind.CONFIRM))
+        numbers = {confirm.generation for confirm in confirms if confirm}
+        for item in reversed(self._ring.records(RecordKind.CONFIG)):
+            config = self._read(item, Config)
+            if config and (config.confirmed or config.generation in numbers):
+                return config
+        return None
+
+    def propose(self, site_toml: str, images: Mapping[str, ImageEntry], *, who: str, when: float) -> Config:
+        """Writes a new generation, not confirmed yet.
+
+        Args:
+            site_toml: The whole site file.
+            images: The bytes behind its image names.
+            who: Who asked for it.
+            when: Seconds since 1970 UTC.
+
+        Raises:
+            RingFullError: it does not fit. Nothing was written.
+        """
+        with self._lock:
+            numbers = [claim.generation for item in self._claims() if (claim := record.claim(item.payload))]
+            config = Config(
+                generation=max(numbers, default=0) + 1, when=when, who=who, site_toml=site_toml, images=dict(images)
+            )
+            self._ring.append(RecordKind.CONFIG, record.encode(config), cause="apply")
+        return config
+
+    def confirm(self, generation: int) -> None:
+        """Writes that a generation stays."""
+        with self._lock:
+            self._ring.append(RecordKind.CONFIRM, record.encode(Confirm(generation=generation)), cause="confirm")
+
+    def note_boot(self, boot: Boot) -> None:
+        """Writes that the server booted: one record a boot."""
+        with self._lock:
+            self._ring.append(RecordKind.BOOT, record.encode(boot), cause="boot")
+
+    def _claims(self) -> list[Record]:
+        # A number that any record has used is never given again, confirmed or not, readable or not.
+        return [*self._ring.records(RecordKind.CONFIG), *self._ring.records(RecordKind.CONFIRM)]
+
+    def _newest(self, kind: RecordKind, form: type[P]) -> P | None:
+        for item in reversed(self._ring.records(kind)):
+            payload = self._read(item, form)
+            if payload:
+                return payload
+        return None
+
+    def _read(self, item: Record, form: type[P]) -> P | None:
+        try:
+            return record.decode(item.payload, form)
+        except RecordFormatError as error:
+            if error.what not in self._unread:
+                self._unread.append(error.what)
+            return None

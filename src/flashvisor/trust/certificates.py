@@ -1,0 +1,189 @@
+"""X.509 certificates of the owner: a CA, servers, clients, and RSA keys that sign images and modules.
+
+Owns what stands in each certificate. Does not own where keys lie (keyring.py). Runs on the administrator's
+machine only: a server in flash holds finished certificates and checks them with the standard library's ssl::
+
+    authority = make_authority("Example GmbH", now)
+    server = issue_server(authority, "alpha", now)
+    server.cert_pem, server.key_pem
+
+Source: RFC 5280; the extensions are those that Python 3.13's VERIFY_X509_STRICT demands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# A server whose clock battery is empty wakes up in the year 2000 or later; its certificates must hold there too.
+NOT_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
+YEAR = timedelta(days=365.25)
+AUTHORITY_YEARS = 25
+LEAF_YEARS = 10
+RSA_BITS = 2048  # what every UEFI firmware takes (UEFI 2.10, 32.4.1), and half the bytes per module of 4096
+SERVER_ALIAS = "flashvisor"  # every server's second name: clients check it, so addresses and port forwards may change
+
+_KEY_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its private key (PKCS #8, not encrypted), both as PEM."""
+
+    cert_pem: bytes
+    key_pem: bytes
+
+
+class Purpose(Enum):
+    """What a self-made RSA key signs."""
+
+    SECURE_BOOT = "secure boot"
+    MODULES = "modules"
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """All that makes one certificate differ from another."""
+
+    subject: x509.Name
+    key: PrivateKey
+    years: int
+    usages: Sequence[str]
+    is_ca: bool = False
+    extended: Sequence[x509.ObjectIdentifier] = ()
+    names: Sequence[x509.GeneralName] = ()
+
+
+def make_authority(owner: str, now: datetime) -> Pair:
+    """Makes the owner's CA for servers and clients (EC P-256, valid for 25 years from `now`)."""
+    wish = _Wish(
+        subject=_name("flashvisor owner CA", owner),
+        key=ec.generate_private_key(ec.SECP256R1()),
+        years=AUTHORITY_YEARS,
+        usages=("key_cert_sign", "crl_sign"),
+        is_ca=True,
+    )
+    return _self_signed(wish, now)
+
+
+def issue_server(authority: Pair, name: str, now: datetime, addresses: Iterable[Address] = ()) -> Pair:
+    """Issues a server's certificate for TLS (EC P-256, 10 years), good for `name`, "flashvisor" and the addresses."""
+    names = [x509.DNSName(name), x509.DNSName(SERVER_ALIAS), *(x509.IPAddress(item) for item in addresses)]
+    return _issued(authority, name, ExtendedKeyUsageOID.SERVER_AUTH, names, now)
+
+
+def issue_client(authority: Pair, name: str, now: datetime) -> Pair:
+    """Issues a client's certificate for TLS (EC P-256, 10 years)."""
+    return _issued(authority, name, ExtendedKeyUsageOID.CLIENT_AUTH, [], now)
+
+
+def make_signer(name: str, owner: str, purpose: Purpose, now: datetime) -> Pair:
+    """Makes a self-signed RSA key for signatures on images or kernel modules (25 years).
+
+    Source: UEFI 2.10, 32.4.1; Linux, Documentation/admin-guide/module-signing.rst, certs/default_x509.genkey.
+    """
+    extended = (ExtendedKeyUsageOID.CODE_SIGNING,) if purpose is Purpose.SECURE_BOOT else ()
+    wish = _Wish(
+        subject=_name(name, owner),
+        key=rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS),
+        years=AUTHORITY_YEARS,
+        usages=("digital_signature",),
+        extended=extended,
+    )
+    return _self_signed(wish, now)
+
+
+def fingerprint(cert_pem: bytes) -> str:
+    """Returns the SHA-256 of a certificate's DER form as 64 hex digits."""
+    return x509.load_pem_x509_certificate(cert_pem).fingerprint(hashes.SHA256()).hex()
+
+
+def subject(cert_pem: bytes) -> str:
+    """Returns a certificate's subject as RFC 4514 writes it."""
+    return x509.load_pem_x509_certificate(cert_pem).subject.rfc4514_string()
+
+
+def not_after(cert_pem: bytes) -> datetime:
+    """Returns the last moment of a certificate's validity, in UTC."""
+    return x509.load_pem_x509_certificate(cert_pem).not_valid_after_utc
+
+
+def _issued(
+    authority: Pair, name: str, use: x509.ObjectIdentifier, names: Sequence[x509.GeneralName], now: datetime
+) -> Pair:
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem)
+    signer = serialization.load_pem_private_key(authority.key_pem, password=None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise TypeError("the owner's CA has an EC key")
+    owner = str(issuer.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
+    wish = _Wish(
+        subject=_name(name, owner),
+        key=ec.generate_private_key(ec.SECP256R1()),
+        years=LEAF_YEARS,
+        usages=("digital_signature",),
+        extended=(use,),
+        names=names,
+    )
+    return _signed(wish, issuer.subject, signer, now)
+
+
+def _self_signed(wish: _Wish, now: datetime) -> Pair:
+    return _signed(wish, wish.subject, wish.key, now)
+
+
+def _signed(wish: _Wish, issuer: x509.Name, signer: PrivateKey, now: datetime) -> Pair:
+    usages = dict.fromkeys(_KEY_USAGES, False) | dict.fromkeys(wish.usages, True)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(wish.subject)
+        .issuer_name(issuer)
+        .public_key(wish.key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOT_BEFORE)
+        .not_valid_after(now.replace(microsecond=0) + wish.years * YEAR)
+        .add_extension(x509.BasicConstraints(ca=wish.is_ca, path_length=0 if wish.is_ca else None), critical=True)
+        .add_extension(x509.KeyUsage(**usages), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(wish.key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+    )
+    if wish.extended:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(wish.extended), critical=False)
+    if wish.names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(wish.names), critical=False)
+    certificate = builder.sign(signer, hashes.SHA256())
+    return Pair(
+        cert_pem=certificate.public_bytes(serialization.Encoding.PEM),
+        key_pem=wish.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )
+
+
+def _name(common: str, owner: str) -> x509.Name:
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, owner), x509.NameAttribute(NameOID.COMMON_NAME, common)]
+    )

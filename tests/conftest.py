@@ -1,0 +1,70 @@
+"""Shared by all tests: an owner's keys, made once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flashvisor.trust.keyring import Keyring
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
+    """The owner's keyring."""
+    return Keyring.create(tmp_path_factory.mktemp("owner") / "keys", "Owner Ltd")
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
+    """Somebody else's keyring."""
+    return Keyring.create(tmp_path_factory.mktemp("stranger") / "keys", "Stranger Ltd")
+
+
+@pytest.fixture
+def site_file(tmp_path: Path) -> Path:
+    """A site file with two guests, its two images and its key file beside it."""
+    (tmp_path / "hello.efi").write_bytes(b"MZ" + bytes(3000))
+    (tmp_path / "debian.qcow2").write_bytes(b"QFI\xfb" + bytes(5000))
+    (tmp_path / "admin.pub").write_text(
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJGZVG4zsTrVkbVPTcUWhF0Cq4x0bVdJrGXg3n0mIcAj me\n"
+    )
+    path = tmp_path / "site.toml"
+    path.write_text(SITE)
+    return path
+
+
+SITE = """\
+schema = 1
+
+[node]
+name = "alpha"
+
+[storage.main]
+serial = "data0"
+
+[network.inside]
+subnet = "10.77.0.0/24"
+
+[image.hello]
+file = "hello.efi"
+
+[image.debian]
+file = "debian.qcow2"
+
+[guest.hello]
+image = "hello"
+memory = "64MiB"
+nics = [{ network = "inside", address = "10.77.0.10" }]
+forwards = [{ port = 8080, to = 80 }]
+
+[guest.debian]
+image = "debian"
+memory = "512MiB"
+disk = "2GiB"
+nics = [{ network = "inside" }]
+cloud_init = { user = "admin", ssh_key_files = ["admin.pub"] }
+"""

@@ -1,0 +1,184 @@
+"""LibvirtSim: as much of the module `libvirt` as the driver uses, with one hypervisor in memory.
+
+Kill and revive its daemon, crash its guests, make it refuse; events travel through a queue on the event thread,
+as in libvirt::
+
+    sim = LibvirtSim()
+    driver = LibvirtDriver(libvirt=sim)
+    sim.kill_daemon()
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NO_DOMAIN, OPERATION_INVALID, INTERNAL_ERROR, SYSTEM_ERROR = 42, 55, 1, 38
+
+
+class SimError(Exception):
+    """libvirtError: a code and words."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(words)
+        self.code, self.words = code, words
+
+    def get_error_code(self) -> int:
+        return self.code
+
+    def get_error_message(self) -> str:
+        return self.words
+
+
+@dataclass
+class SimDomain:
+    """virDomain."""
+
+    sim: LibvirtSim
+    own_name: str
+    xml: str
+    now: tuple[int, int] = (1, 1)
+
+    def name(self) -> str:
+        return self.own_name
+
+    def state(self) -> list[int]:
+        if self.own_name not in self.sim.domains:
+            raise SimError(NO_DOMAIN, f"Domain not found: {self.own_name}")
+        return list(self.now)
+
+    def XMLDesc(self, _flags: int) -> str:  # noqa: N802 - libvirt's name
+        return self.xml
+
+    def destroyFlags(self, _flags: int) -> int:  # noqa: N802 - libvirt's name
+        self.sim.end(self.own_name, (5, 1))
+        return 0
+
+    def shutdownFlags(self, _flags: int) -> int:  # noqa: N802 - libvirt's name
+        self.sim.buttons.append(self.own_name)
+        return 0
+
+
+@dataclass
+class SimConnection:
+    """virConnect."""
+
+    sim: LibvirtSim
+    alive: bool = True
+    on_close: Callable[..., None] | None = None
+    on_event: Callable[..., None] | None = None
+
+    def _need(self) -> None:
+        if not self.alive:
+            raise SimError(SYSTEM_ERROR, "Cannot write data: Broken pipe")
+
+    def isAlive(self) -> bool:  # noqa: N802 - libvirt's name
+        return self.alive
+
+    def setKeepAlive(self, _interval: int, _count: int) -> None:  # noqa: N802 - libvirt's name
+        self._need()
+
+    def registerCloseCallback(self, callback: Callable[..., None], _: object) -> None:  # noqa: N802 - libvirt's name
+        self.on_close = callback
+
+    def unregisterCloseCallback(self) -> None:  # noqa: N802 - libvirt's name
+        self.on_close = None
+
+    def domainEventRegisterAny(  # noqa: N802 - libvirt's name
+        self, _domain: None, _kind: int, callback: Callable[..., None], _: object
+    ) -> None:
+        self.on_event = callback
+
+    def listAllDomains(self, _flags: int) -> list[SimDomain]:  # noqa: N802 - libvirt's name
+        self._need()
+        return list(self.sim.domains.values())
+
+    def lookupByName(self, name: str) -> SimDomain:  # noqa: N802 - libvirt's name
+        self._need()
+        if name not in self.sim.domains:
+            raise SimError(NO_DOMAIN, f"Domain not found: no domain with matching name '{name}'")
+        return self.sim.domains[name]
+
+    def createXML(self, xml: str, _flags: int) -> SimDomain:  # noqa: N802 - libvirt's name
+        self._need()
+        match = re.search("<name>(.*)</name>", xml)
+        assert match is not None
+        if "/nowhere/" in xml:
+            raise SimError(SYSTEM_ERROR, "Cannot access storage file '/nowhere/disk': No such file or directory")
+        domain = SimDomain(self.sim, match[1], xml)
+        self.sim.domains[match[1]] = domain
+        self.sim.post(domain, 4, 0)  # as libvirt 11.3 does: resumed, then started
+        self.sim.post(domain, 2, 0)
+        return domain
+
+    def getType(self) -> str:  # noqa: N802 - libvirt's name
+        return "QEMU"
+
+    def getVersion(self) -> int:  # noqa: N802 - libvirt's name
+        self._need()
+        return 10_000_013
+
+    def getLibVersion(self) -> int:  # noqa: N802 - libvirt's name
+        self._need()
+        return 11_003_000
+
+    def close(self) -> None:
+        self._need()
+        self.alive = False
+
+
+@dataclass(eq=False)
+class LibvirtSim:
+    """The module."""
+
+    libvirtError = SimError  # noqa: N815 - libvirt's name
+    domains: dict[str, SimDomain] = field(default_factory=dict)
+    connections: list[SimConnection] = field(default_factory=list)
+    buttons: list[str] = field(default_factory=list)
+    daemon: bool = True
+    work: queue.Queue[Callable[[], Any]] = field(default_factory=queue.Queue)
+    opened: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def registerErrorHandler(self, _handler: Callable[..., None], _: object) -> None:  # noqa: N802 - libvirt's name
+        pass
+
+    def virEventRegisterDefaultImpl(self) -> None:  # noqa: N802 - libvirt's name
+        pass
+
+    def virEventRunDefaultImpl(self) -> None:  # noqa: N802 - libvirt's name
+        self.work.get()()
+
+    def open(self, _uri: str) -> SimConnection:
+        if not self.daemon:
+            raise SimError(SYSTEM_ERROR, "Failed to connect socket to '/run/libvirt/libvirt-sock': Connection refused")
+        connection = SimConnection(self)
+        self.connections.append(connection)
+        self.opened.release()
+        return connection
+
+    def post(self, domain: SimDomain, event: int, detail: int) -> None:
+        """Queues an event for every living connection that registered."""
+        for connection in self.connections:
+            if connection.alive and connection.on_event is not None:
+                callback = connection.on_event
+                self.work.put(lambda c=connection, f=callback: f(c, domain, event, detail, None))  # type: ignore[misc]
+
+    def end(self, name: str, *events: tuple[int, int]) -> None:
+        """A domain is gone; events follow."""
+        domain = self.domains.pop(name)
+        for event in events:
+            self.post(domain, *event)
+
+    def kill_daemon(self) -> None:
+        """Ends libvirtd: connections break, guests run on."""
+        self.daemon = False
+        for connection in self.connections:
+            connection.alive = False
+            if connection.on_close is not None:
+                self.work.put(lambda c=connection, f=connection.on_close: f(c, 1, None))  # type: ignore[misc]

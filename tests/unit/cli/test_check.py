@@ -1,0 +1,58 @@
+"""`flashvisor check` and `flashvisor site schema`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from flashvisor.cli import check, site
+from flashvisor.errors import UnknownImageError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_says_in_one_line_what_each_thing_is(site_file: Path) -> None:
+    result = CliRunner().invoke(check.command, [str(site_file)], catch_exceptions=False)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert [line.split()[:2] for line in lines[:-1]] == [
+        ["node", "alpha"],
+        ["storage", "main"],
+        ["network", "inside"],
+        ["image", "hello"],
+        ["image", "debian"],
+        ["guest", "hello"],
+        ["guest", "debian"],
+    ]
+    assert "64 MiB, 1 CPU, 10.77.0.10 in inside, tcp 8080 leads to 80" in lines[5]
+    assert "disk 2 GiB" in lines[6]
+    assert lines[-1] == f"{site_file} is right."
+
+
+def test_says_it_as_json_too(site_file: Path) -> None:
+    site_file.write_text(site_file.read_text().replace('memory = "64MiB"', 'memory = "64MiB"\nautostart = false'))
+    result = CliRunner().invoke(check.command, [str(site_file), "--json"], catch_exceptions=False)
+    report = json.loads(result.output)
+    assert report["file"] == str(site_file)
+    hello = next(thing for thing in report["things"] if (thing["kind"], thing["name"]) == ("guest", "hello"))
+    assert hello["summary"].endswith("not started by alpha itself")
+
+
+def test_image_files_must_exist(site_file: Path) -> None:
+    (site_file.parent / "hello.efi").unlink()
+    with pytest.raises(UnknownImageError, match=r"image\.hello\.file"):
+        CliRunner().invoke(check.command, [str(site_file)], catch_exceptions=False)
+
+
+def test_the_site_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match=r"none\.toml"):
+        CliRunner().invoke(check.command, [str(tmp_path / "none.toml")], catch_exceptions=False)
+
+
+def test_prints_the_schema() -> None:
+    result = CliRunner().invoke(site.command, ["schema"], catch_exceptions=False)
+    assert json.loads(result.output)["$ref"] == "#/$defs/Site"

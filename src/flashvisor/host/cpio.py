@@ -6,6 +6,7 @@ Uses the build root's cpio; the same files give the same bytes.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from flashvisor.host.bubblewrap import enter
@@ -20,3 +21,12 @@ def pack(tree: Path, work: Path, directory: str, output: str, *, epoch: int) -> 
     argv = ["cpio", "--quiet", "--create", "--format=newc", "--reproducible", "--owner=+0:+0", f"--file=/mnt/{output}"]
     names = "".join(f"{name}\n" for name in paths)
     enter(tree, argv, binds={work: "/mnt"}, cwd=f"/mnt/{directory}", stdin=names)
+
+
+def make_node(path: Path, major: int, minor: int) -> None:
+    """Makes a character device that everyone may use, to be packed; only root can.
+
+    Source: mknod(2); the numbers stand in Documentation/admin-guide/devices.txt.
+    """
+    os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
+    path.chmod(0o666)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from flashvisor.image.cache import Cache
 
+AUTOTOOLS = ("ACLOCAL", "AUTOCONF", "AUTOHEADER", "AUTOMAKE")
 OPTIONS = (
     "--prefix=/usr", "--sysconfdir=/etc", "--localstatedir=/var", "--libdir=lib/x86_64-linux-gnu",
     "-Drunstatedir=/run", "-Dauto_features=disabled", "-Dsystem=true", "-Doptimization=s", "-Dbuildtype=plain",
@@ -39,7 +40,8 @@ def libvirt(cache: Cache) -> Path:
             rpc = shop.unpack("libtirpc")
             shop.run("./configure", "--disable-gssapi", "--disable-shared", "--with-pic", "--prefix=/mnt/rpc",
                      "CFLAGS=-Os", cwd=rpc)  # fmt: skip
-            shop.run("make", "-s", f"-j{JOBS}", "install", cwd=rpc)
+            # Debian's patches are newer than the generated files; nothing of the build system itself has changed.
+            shop.run("make", "-s", f"-j{JOBS}", *(f"{tool}=true" for tool in AUTOTOOLS), "install", cwd=rpc)
             source = shop.unpack("libvirt")
             shop.run("meson", "setup", "build", *OPTIONS, cwd=source, env={"PKG_CONFIG_PATH": "/mnt/rpc/lib/pkgconfig"})
             shop.run("ninja", f"-j{JOBS}", cwd=f"{source}/build")

@@ -88,7 +88,7 @@ class Wear(_Payload, frozen=True, kw_only=True):
 
 
 Payload: TypeAlias = Identity | Config | Confirm | Boot | Wear
-P = TypeVar("P", Identity, Config, Confirm, Boot, Wear)
+P = TypeVar("P", bound=Payload)
 
 KINDS: dict[type[Payload], RecordKind] = {
     Identity: RecordKind.IDENTITY,

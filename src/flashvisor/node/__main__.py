@@ -27,4 +27,5 @@ def main() -> None:
         agent.attend()
 
 
-main()
+if __name__ == "__main__":
+    main()

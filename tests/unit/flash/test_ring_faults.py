@@ -1,4 +1,4 @@
-"""The ring under every fault that FlashSim knows: over 3,000 cuts of power, and 5,000 flipped bits."""
+"""The ring under every fault that FlashSim knows: over 2,000 cuts of power, and 4,500 flipped bits."""
 
 from __future__ import annotations
 
@@ -140,14 +140,14 @@ def test_every_write_of_every_append_cut_short_in_many_ways() -> None:
         record = ring.append(wish.kind, wish.payload, cause="test")
         copies += COMPACTION in ring.causes
         for point in range(len(whole.writes)):
-            for seed in range(22):
+            for seed in range(15):
                 flash = FlashSim(SIZE, content=bytes(content.medium), cut_after=point, chance=chance(seed))
                 assert list(append_until_cut(Ring.open(flash, GEOMETRY), [wish])) == [wish]
                 check_after_cut(Ring.open(flash.power_on(), GEOMETRY), history, wish)
                 points += 1
         history = expected([*history, record])
         content = whole
-    assert points > 2000
+    assert points > 1200
     assert copies >= 5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from flashvisor.host import clock
@@ -13,7 +15,7 @@ def test_ticks_start_at_once_and_end_at_the_limit(monkeypatch: pytest.MonkeyPatc
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(clock.time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", sleep)
     assert list(clock.ticks(2.0, 5.0)) == [0.0, 2.0, 4.0]
     assert list(clock.ticks(2.0, 0.0)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,7 @@ def test_write_atomic_keeps_the_old_bytes_when_it_fails(tmp_path: Path, monkeypa
     def fail(descriptor: int) -> None:
         raise OSError(5, f"descriptor {descriptor}: Input/output error")
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
         files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"

@@ -1,0 +1,86 @@
+"""`flashvisor appliance`: small guests that are one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from flashvisor.cli.buildtools import open_cache, open_keyring
+from flashvisor.cli.output import print_fields, print_json, print_table
+from flashvisor.cli.session import json_option
+from flashvisor.image import appliance
+
+DEFAULT_OUTPUT = Path("build/appliances")
+
+
+class ApplianceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `appliance build --json` prints. Sizes in bytes."""
+
+    name: str
+    version: str
+    serves: str
+    file: str
+    bytes: int
+    limit_bytes: int
+
+
+class ApplianceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `appliance list --json`."""
+
+    name: str
+    version: str
+    summary: str
+    serves: str
+
+
+@click.group("appliance")
+def command() -> None:
+    """Build small guests that are one file."""
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the appliances that can be built."""
+    recipes = [appliance.load(name) for name in appliance.names()]
+    rows = [
+        ApplianceRow(name=recipe.name, version=recipe.version, summary=recipe.summary, serves=recipe.serves)
+        for recipe in recipes
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(
+            ["name", "version", "what", "serves"], [[row.name, row.version, row.summary, row.serves] for row in rows]
+        )
+
+
+@command.command("build")
+@click.argument("name")
+@click.option("--output", type=click.Path(path_type=Path), default=DEFAULT_OUTPUT, show_default=True)
+@json_option
+def build(name: str, output: Path, as_json: bool) -> None:
+    """Build an appliance into OUTPUT/NAME.efi."""
+    appliance.load(name)  # a wrong name is told before the long work begins
+    result = appliance.build(open_cache(), open_keyring(), name, output)
+    report = ApplianceReport(
+        name=name,
+        version=result.recipe.version,
+        serves=result.recipe.serves,
+        file=str(result.path),
+        bytes=result.size,
+        limit_bytes=appliance.APPLIANCE_LIMIT,
+    )
+    if as_json:
+        print_json(report)
+        return
+    print_fields(
+        [
+            ("file", report.file),
+            ("bytes", f"{report.bytes:,} of {report.limit_bytes:,}"),
+            ("version", report.version),
+            ("serves", report.serves),
+        ]
+    )

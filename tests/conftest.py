@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flashvisor.cli.buildtools import open_cache, open_keyring
+from flashvisor.image.build import build
 from flashvisor.trust.keyring import Keyring
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from flashvisor.image.build import BuildResult
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,16 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
     """Somebody else's keyring."""
     return Keyring.create(tmp_path_factory.mktemp("stranger") / "keys", "Stranger Ltd")
+
+
+@pytest.fixture(scope="session")
+def built_image(tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
+    """The finished image, from the cache as far as it is there.
+
+    Built with this machine's own keyring, as `flashvisor build` does it: the key that modules are signed with is in
+    the kernel, so another keyring would mean another kernel.
+    """
+    return build(open_cache(), open_keyring(), tmp_path_factory.mktemp("kvm"))
 
 
 @pytest.fixture

@@ -281,6 +281,13 @@ class NotRootError(MachineError):
     advice = "Run the same command with sudo."
 
 
+class DeviceFaultyError(MachineError):
+    """A device failed to read or write, or took what was written and gave back something else."""
+
+    code = "FV-HOST-008"
+    advice = "Do not boot from it. Try another port once; if it fails again, throw the device away."
+
+
 # --- BUILD: the image ---------------------------------------------------------------------------------------
 
 
@@ -310,6 +317,20 @@ class MissingFileError(BuildError):
 
     code = "FV-BUILD-004"
     advice = "Add the package that holds it to the recipe (`apt-file search NAME` finds it), or correct the name."
+
+
+class UnknownOriginError(BuildError):
+    """Something in the image comes from no package that the bills of materials could name with version and license."""
+
+    code = "FV-BUILD-005"
+    advice = "Take it from one of the recipe's packages, whose version and license file are known."
+
+
+class StrangeImageError(BuildError):
+    """A finished image cannot be taken apart: it does not hold what a build puts in, or holds something behind it."""
+
+    code = "FV-BUILD-006"
+    advice = "Build it again: `flashvisor build`."
 
 
 # --- FLASH --------------------------------------------------------------------------------------------------

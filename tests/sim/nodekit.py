@@ -22,7 +22,7 @@ from flashvisor.model.record import ImageEntry
 from flashvisor.model.sitefile import check_site, parse_site
 from flashvisor.node.carryout import Hands
 from flashvisor.node.consolehub import ConsoleHub
-from flashvisor.node.fakemachine import FakeMachine, blank_disk
+from flashvisor.node.fakemachine import FakeAsker, FakeMachine, blank_disk
 from flashvisor.node.keeper import Keeper, Tools
 from flashvisor.node.plan import Desired, ServerFacts
 from flashvisor.node.problems import Problems
@@ -33,7 +33,7 @@ from flashvisor.node.timeline import Timeline
 from sim.flashsim import FlashSim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 RING_SIZE = 8 << 20  # bytes
@@ -136,11 +136,11 @@ class Server:
     keeper: Keeper
     hub: ConsoleHub
     problems: Problems
-    timeline: Timeline
     said: list[str]
     state: NodeState
     reconciler: Reconciler
     clock: list[float]
+    asker: FakeAsker
 
     def upload(self, data: bytes | None = None) -> None:
         """Puts an image into the store, as a PUT does."""
@@ -175,15 +175,22 @@ def server(
     """A server on fakes. Given the same flash, machine and driver, it is the same server after a restart."""
     settings = Settings(data=directory / "data", run=directory / "run", fake=True)
     settings.run.mkdir(parents=True, exist_ok=True)
-    flash, clock, said = flash or FlashSim(RING_SIZE), [1000.0], []
+    flash, clock = flash or FlashSim(RING_SIZE), [1000.0]
+    said: list[str] = []
     machine = machine or FakeMachine((blank_disk("data0"),))
     driver = driver or FakeDriver()
     state = NodeState(Ring.open(flash))
+    asked: list[FakeAsker] = []
+
+    def askers(answered: Callable[[str], None]) -> FakeAsker:
+        asked.append(FakeAsker(answered))
+        return asked[0]
+
     timeline = Timeline(said.append, lambda: clock[0], keep=settings.run / "timeline.json")
     problems = Problems(said.append)
     with ExitStack() as stack:
         hub = stack.enter_context(ConsoleHub())
-        keeper = stack.enter_context(Keeper(Tools(driver, timeline, hub), machine.reachable))
+        keeper = stack.enter_context(Keeper(Tools(driver, timeline, hub), askers))
         hands = Hands(machine, keeper, problems, settings)
         reconciler = Reconciler(state, hands, Clocks(wall=lambda: 1.7e9, monotonic=lambda: clock[0]))
-        yield Server(settings, flash, machine, driver, keeper, hub, problems, timeline, said, state, reconciler, clock)
+        yield Server(settings, flash, machine, driver, keeper, hub, problems, said, state, reconciler, clock, asked[0])

@@ -1,6 +1,6 @@
-"""This terminal on a guest's console, until Ctrl-] is typed, input ends or the console closes.
+"""This terminal on a console, until Ctrl-] is typed, input ends or the console closes.
 
-Owns the two directions and how they end. Does not own the connection (api/client.py)::
+Owns the two directions and how they end. Does not own the connection (api/client.py, lab/server.py)::
 
     with client.console("web") as line:
         terminal_session.run(line)
@@ -10,19 +10,29 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from flashvisor.host import terminal
-
-if TYPE_CHECKING:
-    from flashvisor.api.client import Console
 
 ESCAPE = b"\x1d"  # Ctrl-], as virsh console and telnet have it
 LOOK = 0.2  # seconds between two looks at whether the console has closed
 
 
-def run(line: Console) -> None:
-    """Carries bytes both ways. At the end of input the guest's output is still shown until the console closes."""
+class Line(Protocol):
+    """A console's line: a guest's (api/client.py) or a virtual server's (lab/server.py)."""
+
+    def send(self, data: bytes) -> None:
+        """Sends what was typed."""
+
+    def receive(self) -> bytes:
+        """Waits for what the console says next; b"" once it is closed."""
+
+    def close(self) -> None:
+        """Closes the line; a thread that waits in `receive` returns."""
+
+
+def run(line: Line) -> None:
+    """Carries bytes both ways. At the end of input the output is still shown until the console closes."""
     closed = threading.Event()
     screen = threading.Thread(target=_show, args=(line, closed), daemon=True)
     with terminal.raw(sys.stdin.fileno()):
@@ -32,7 +42,7 @@ def run(line: Console) -> None:
         screen.join()
 
 
-def _carry(line: Console, closed: threading.Event) -> bool:
+def _carry(line: Line, closed: threading.Event) -> bool:
     """Sends keys until one side ends; tells whether the person left by Ctrl-]."""
     while not closed.is_set():
         keys = terminal.read_keys(sys.stdin.fileno(), LOOK)
@@ -48,7 +58,7 @@ def _carry(line: Console, closed: threading.Event) -> bool:
     return False
 
 
-def _show(line: Console, closed: threading.Event) -> None:
+def _show(line: Line, closed: threading.Event) -> None:
     try:
         while data := line.receive():
             terminal.write(sys.stdout.fileno(), data)

@@ -28,6 +28,7 @@ class Package:
     version: str
     source: str
     source_version: str
+    architecture: str
 
 
 def packages_of(tree: Path) -> dict[str, str]:
@@ -37,7 +38,7 @@ def packages_of(tree: Path) -> dict[str, str]:
 
 def describe(tree: Path) -> list[Package]:
     """Returns every installed package, sorted by name."""
-    form = "${Package}\t${Version}\t${source:Package}\t${source:Version}\n"
+    form = "${Package}\t${Version}\t${source:Package}\t${source:Version}\t${Architecture}\n"
     text = run(["dpkg-query", f"--admindir={tree}/var/lib/dpkg", "-W", "-f", form]).stdout
     return sorted((Package(*line.split("\t")) for line in text.splitlines()), key=lambda package: package.name)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 120.0  # seconds
+CONVERT_TIMEOUT = 900.0  # seconds; every byte is read and compressed
 
 
 class _Data(msgspec.Struct, frozen=True):
@@ -92,3 +93,13 @@ def grow(path: Path, *, size: int) -> None:
         CommandFailedError: it is in use, or would shrink.
     """
     run(["qemu-img", "resize", "-q", "-f", "qcow2", str(path), str(size)], timeout=TIMEOUT)
+
+
+def compress(raw: Path, target: Path) -> None:
+    """Makes a compressed qcow2 image (zstd) of a raw one.
+
+    Raises:
+        CommandFailedError: there is no space.
+    """
+    argv = ["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd"]
+    run([*argv, raw, target], timeout=CONVERT_TIMEOUT)

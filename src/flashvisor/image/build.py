@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import flashvisor
+from flashvisor.guests.qemuconf import qemu_conf
 from flashvisor.host import cpio, dpkg, squashfs, ukify
 from flashvisor.host.files import GIB, need_space, sha256_file, write_atomic
 from flashvisor.host.sbsign import sign
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 
 SOURCE = Path(flashvisor.__file__).parent.parent
 UNITS = SOURCE / "flashvisor/node/units"
+UNIT_PLACES = {
+    "*.service": "/usr/lib/systemd/system",
+    "*.network": "/usr/lib/systemd/network",
+    "*.tmpfiles.conf": "/usr/lib/tmpfiles.d",
+}
 CMDLINE = "console=tty0 console=ttyS0,115200 rootfstype=ramfs panic=10 oops=panic loglevel=4 lockdown=integrity"
 STUB_PACKAGE = "systemd-boot-efi"
 INIT_FLAGS = ("-Os", "-static", "-nostdlib", "-fno-asynchronous-unwind-tables", "-fno-stack-protector", "-Wall", "-Werror")
@@ -97,19 +103,23 @@ def plan(cache: Cache, recipe: Recipe, linux: Path) -> list[root.Entry]:
         owners=dpkg.owner_of_files(packages),
         modules=linux / "modules",
         python=python_files(cache, packages, recipe, SOURCE),
-        own=_own_files(),
+        own=_own_files(cache),
     )
     return root.plan(recipe, sources)
 
 
-def _own_files() -> dict[str, Path]:
-    """Files laid over the root: the recipe's and the agent's units."""
+def _own_files(cache: Cache) -> dict[str, Path]:
+    """Files laid over the root: the recipe's, the agent's units, and what our code generates."""
     top = RECIPE / "root"
     files = {f"/{path.relative_to(top)}": path for path in sorted(top.rglob("*")) if path.is_file()}
-    units = {f"/usr/lib/systemd/system/{path.name}": path for path in sorted(UNITS.glob("*.service"))}
-    networks = {f"/usr/lib/systemd/network/{path.name}": path for path in sorted(UNITS.glob("*.network"))}
-    return files | units | networks
+    for pattern, place in UNIT_PLACES.items():
+        files |= {f"{place}/{path.name}": path for path in sorted(UNITS.glob(pattern))}
 
+    def generate(place: Path) -> None:
+        (place / "qemu.conf").write_text(qemu_conf())
+
+    generated = cache.get(Step("generated", inputs={"qemu.conf": qemu_conf()}, build=generate, expected=0))
+    return files | {"/etc/libvirt/qemu.conf": generated / "qemu.conf"}
 
 
 def _filesystem(cache: Cache, entries: Sequence[root.Entry]) -> Path:

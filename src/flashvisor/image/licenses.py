@@ -127,7 +127,8 @@ def _identifiers() -> Mapping[str, str]:
 
 def _paragraphs(text: str) -> Sequence[Message]:
     """Returns DEP-5's paragraphs; none if the text is not in that format."""
-    parts = [HeaderParser().parsestr(part) for part in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n"))]
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip("\n")  # comments: deb822(5)
+    parts = [HeaderParser().parsestr(part) for part in re.split(r"\n(?:[ \t]*\n)+", text)]
     readable = FORMAT in parts[0] and not any(part.defects or part.get_payload() for part in parts)
     return parts if readable else ()
 
@@ -171,4 +172,3 @@ def _reference(name: str, body: str) -> str:
     """Names a license that SPDX does not know; the same name and text always give the same reference."""
     plain = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")[:REF_NAME_LENGTH].rstrip("-") or "unnamed"
     return f"LicenseRef-Debian-{plain}-{hashlib.sha256(body.encode()).hexdigest()[:REF_HASH_LENGTH]}"
-

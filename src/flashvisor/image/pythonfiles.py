@@ -56,6 +56,11 @@ def python_files(cache: Cache, packages: Path, recipe: Recipe, source: Path) -> 
     return {path: _origin(what, place, packages, wheels / "site") for path, what in found.items()}
 
 
+def wheels(cache: Cache) -> Path:
+    """Returns the directory that the image's wheels are installed in, with the metadata of each."""
+    return cache.get(_wheels_step()) / "site"
+
+
 def wheel_packages(site: Path) -> dict[str, str]:
     """Returns top-level directory or file in a wheels' directory to its distribution's name."""
     owners = {}

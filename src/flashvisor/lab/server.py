@@ -12,6 +12,8 @@ Owns what can be done with a server that is in the rack. Does not own its coming
 from __future__ import annotations
 
 import re
+import socket
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -33,7 +35,6 @@ from flashvisor.lab.seriallog import LOOK, Moment, SerialLog, Tail, insert_kerne
 from flashvisor.lab.state import read_server, read_servers, write
 
 if TYPE_CHECKING:
-    import socket
     from pathlib import Path
     from typing import Self
 
@@ -313,8 +314,9 @@ class SerialLine:
         self.close()
 
     def send(self, data: bytes) -> None:
-        """Types."""
-        self._connection.sendall(data)
+        """Types; what is typed after the server went off is lost, as on a real line."""
+        with suppress(OSError):
+            self._connection.sendall(data)
 
     def receive(self) -> bytes:
         """Returns what the console says next; b"" when the line is closed."""
@@ -324,5 +326,7 @@ class SerialLine:
             return b""
 
     def close(self) -> None:
-        """Leaves the line."""
+        """Leaves the line; a thread that waits in `receive` returns (close(2) alone would let it wait)."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()

@@ -88,9 +88,9 @@ class Wear(_Payload, frozen=True, kw_only=True):
 
 
 Payload: TypeAlias = Identity | Config | Confirm | Boot | Wear
-P = TypeVar("P", bound=Payload)
+P = TypeVar("P", bound=_Payload)
 
-KINDS: dict[type[Payload], RecordKind] = {
+KINDS: dict[type[_Payload], RecordKind] = {
     Identity: RecordKind.IDENTITY,
     Config: RecordKind.CONFIG,
     Confirm: RecordKind.CONFIRM,

@@ -3,7 +3,12 @@
 Owns signals and logging. The stage line comes first: whatever goes wrong after it is seen to be the agent's.
 """
 
+# ruff: noqa: E402 - the clock is read before the imports that take their time on a slow processor
 from __future__ import annotations
+
+from flashvisor.host.clock import boot_seconds
+
+STARTED = boot_seconds()
 
 import logging
 import signal
@@ -20,7 +25,7 @@ def main() -> None:
     settings = parse_arguments(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     console = Console((Path("/dev/stderr"),)) if settings.fake else Console(console_devices())
-    with Agent(settings, console) as agent:
+    with Agent(settings, console, started=STARTED) as agent:
         signal.signal(signal.SIGTERM, lambda _number, _frame: agent.stop())
         signal.signal(signal.SIGINT, lambda _number, _frame: agent.stop())
         agent.boot()

@@ -45,9 +45,16 @@ LIBVIRT_INTERVAL = 0.1  # seconds between two looks for it
 
 
 class Agent:
-    """One server's agent. `console` shows its stages and problems."""
+    """One server's agent.
 
-    def __init__(self, settings: Settings, console: Console) -> None:
+    Args:
+        settings: Where things are.
+        console: Shows stages and problems.
+        started: When the agent started, in seconds since the kernel did; now if None.
+    """
+
+    def __init__(self, settings: Settings, console: Console, *, started: float | None = None) -> None:
+        self._started = clock.boot_seconds() if started is None else started
         self._settings, self._console = settings, console
         settings.run.mkdir(parents=True, exist_ok=True)
         self.timeline = Timeline(console.say, clock.boot_seconds, keep=settings.run / "timeline.json")
@@ -63,7 +70,7 @@ class Agent:
         handover = facts.handover_seconds()
         if handover is not None:
             self.timeline.reach("kernel", handover)
-        self.timeline.reach("agent")
+        self.timeline.reach("agent", self._started)
         return self
 
     def __exit__(
@@ -78,23 +85,27 @@ class Agent:
         parts = self._step("state", self._open_state)
         if parts is None:
             if not self.problems.about("state"):
-                self.problems.tell("owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody"))
+                self.problems.tell(
+                    "owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody")
+                )
             systemd.notify("READY=1")
             return
         self.parts = parts
         parts.reconciler.boot_network()
         told = threading.Event()
         _in_thread("uplink", lambda: self._wait_for_uplink(parts, told))
-        imports.join()
-        self._step("api", lambda: self._serve(parts))
-        self._step("storage", lambda: parts.reconciler.boot_storage(DISK_LIMIT))
+        api = _in_thread("serve", lambda: self._serve_after(imports, parts))
+        if parts.reconciler.boot_storage(DISK_LIMIT):
+            self.timeline.reach("storage")
         self._step("libvirt", lambda: self._wait_for_driver(parts))
+        api.join()
         told.wait()
         first = self.timeline.when("ready") is None
-        ready = self.timeline.reach("ready")
+        if self.api:
+            ready = self.timeline.reach("ready")
+            if first:
+                self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
         systemd.notify("READY=1")
-        if first:
-            self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
         self._step("guests", parts.reconciler.boot_guests, shown=False)
 
     def attend(self) -> None:
@@ -123,16 +134,21 @@ class Agent:
         return result
 
     def _open_state(self) -> Parts | None:
+        # Imported before the wait: the flash appears meanwhile.
+        from flashvisor.node.assemble import Context, assemble
+
         settings = self._settings
         if not settings.fake:
             uevent.wait_until(settings.state.exists, STATE_LIMIT)
         if not settings.state.exists():
             raise LayoutError(f"the flash's state partition {settings.state} is not there after {STATE_LIMIT:.0f} s")
-        from flashvisor.node.assemble import Context, assemble
-
         return assemble(
             Context(settings, self._stack, self.timeline, self.problems, wake=self._wake.set, power=self._power)
         )
+
+    def _serve_after(self, imports: threading.Thread, parts: Parts) -> None:
+        imports.join()
+        self._step("api", lambda: self._serve(parts))
 
     def _serve(self, parts: Parts) -> None:
         from flashvisor.node.app import make_app
@@ -140,9 +156,7 @@ class Agent:
         from flashvisor.node.tls import server_context
 
         context = server_context(parts.identity, self._settings.run / "tls")
-        server = ApiServer(
-            make_app(parts.service), context, address=self._settings.address, port=self._settings.port
-        )
+        server = ApiServer(make_app(parts.service), context, address=self._settings.address, port=self._settings.port)
         self.api = self._stack.enter_context(server)
 
     def _wait_for_uplink(self, parts: Parts, told: threading.Event) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flashvisor.host.systemd import Power
     from flashvisor.model.record import Identity
     from flashvisor.node.machine import Machine
+    from flashvisor.node.probes import Asker
     from flashvisor.node.problems import Problems
     from flashvisor.node.settings import Settings
     from flashvisor.node.timeline import Timeline
@@ -88,7 +89,7 @@ def assemble(context: Context) -> Parts | None:
         return None
     machine, driver = _machine(settings), stack.enter_context(_driver(settings))
     hub = stack.enter_context(ConsoleHub())
-    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), machine.reachable))
+    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), _asker(settings, machine)))
     hands = Hands(machine, keeper, context.problems, settings)
     reconciler = Reconciler(state, hands, Clocks(), context.wake)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
@@ -112,6 +113,16 @@ def _machine(settings: Settings) -> Machine:
     from flashvisor.node.machine import RealMachine
 
     return RealMachine(settings.state)
+
+
+def _asker(settings: Settings, machine: Machine) -> Callable[[Callable[[str], None]], Asker]:
+    if settings.fake:
+        from flashvisor.node.fakemachine import FakeAsker
+
+        return lambda answered: FakeAsker(answered, prompt=True)
+    from flashvisor.node.probes import Prober
+
+    return lambda answered: Prober(answered, machine.reachable)
 
 
 def _driver(settings: Settings) -> Driver:

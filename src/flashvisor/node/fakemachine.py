@@ -10,7 +10,7 @@ Example::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from flashvisor.host.blkid import Signature
 from flashvisor.host.facts import Card, Memory
@@ -18,12 +18,13 @@ from flashvisor.host.netlink import Address
 from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from flashvisor.host.systemd import Power
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
+    from flashvisor.node.probes import Target
 
 GIB = 1 << 30  # bytes
 CARD = Card(name="eth0", mac="52:54:00:00:00:01", up=True, driver="fake")
@@ -34,6 +35,31 @@ def blank_disk(serial: str, *, size: int = 64 * GIB) -> DataDisk:
     """Returns a disk that nothing was ever written to."""
     device = f"/dev/fake-{serial}"
     return DataDisk(device, frozenset({device}), serial=serial, model="fake", size=size, blank=True)
+
+
+class FakeAsker:
+    """Asks nobody: guests answer when a test says so, or at once if they are `prompt`."""
+
+    def __init__(self, answered: Callable[[str], None], *, prompt: bool = False) -> None:
+        self.answered, self._prompt = answered, prompt
+        self.watched: dict[str, Target] = {}
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Does nothing."""
+
+    def watch(self, name: str, target: Target) -> None:
+        """Notes whom it would ask."""
+        self.watched[name] = target
+        if self._prompt:
+            self.answered(name)
+
+    def forget(self, name: str) -> None:
+        """Forgets it again."""
+        self.watched.pop(name, None)
 
 
 class FakeMachine:

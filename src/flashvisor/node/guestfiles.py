@@ -10,6 +10,7 @@ Example::
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 DIRECTORY_MODE = 0o711  # QEMU's own user passes through
 SEED_SIZE = 1 << 20  # bytes
-DISK, SEED, NVRAM = "disk.qcow2", "seed.img", "nvram.fd"
+DISK, NVRAM = "disk.qcow2", "nvram.fd"
 CONSOLE = "console=ttyS0"  # added to an appliance's command line that names no console
 
 
@@ -150,6 +151,10 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
 def _seed(wish: CloudInit, site: Site, name: str, own: Path) -> str:
     cards = tuple(SeedCard(lease.mac) for lease in assign_addresses(site) if lease.guest == name)
     files = seed_files(SeedGuest(name, guest_uuid(site.node.name, name)), wish, cards)
-    path = own / SEED
-    mtools.make_fat(path, size=SEED_SIZE, label=SEED_LABEL, files=files)
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]
+    path = own / f"seed-{digest}.img"
+    if not path.exists():
+        for old in own.glob("seed-*"):
+            old.unlink()
+        _make(path, lambda new: mtools.make_fat(new, size=SEED_SIZE, label=SEED_LABEL, files=files))
     return str(path)

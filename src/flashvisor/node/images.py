@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.api.types import ImageKind
-from flashvisor.errors import DigestMismatchError, ImageNotUploadedError, NotAnImageError
+from flashvisor.errors import CommandFailedError, DigestMismatchError, ImageNotUploadedError, NotAnImageError
 from flashvisor.guests.domain import DiskFormat
 from flashvisor.host import pe, qemu_img
 from flashvisor.host.files import need_space
@@ -233,7 +233,10 @@ def recognise(path: Path) -> tuple[ImageKind, DiskFormat | None]:
             raise NotAnImageError(f"a PE file without a {KERNEL} section is no appliance")
         return ImageKind.APPLIANCE, None
     if head.startswith(QCOW2_MAGIC):
-        other = qemu_img.info(path, kind="qcow2").leans_on()
+        try:
+            other = qemu_img.info(path, kind="qcow2").leans_on()
+        except CommandFailedError as error:
+            raise NotAnImageError("it begins as a qcow2 image does, and is none", evidence=error.evidence) from error
         if other is not None:
             # Such an image would hand the server's own files to a guest.
             raise NotAnImageError(

@@ -5,7 +5,7 @@ which site is in force (reconcile.py).
 
 Example::
 
-    with Keeper(tools, machine.reachable) as keeper:
+    with Keeper(tools, asker) as keeper:
         keeper.use(desired, places_of)
         keeper.start("web", desired)
         keeper.reports()
@@ -37,7 +37,7 @@ from flashvisor.guests.supervise import (
 from flashvisor.host.clock import boot_seconds, monotonic
 from flashvisor.model.guest import GuestState
 from flashvisor.node.guestfiles import prepare
-from flashvisor.node.probes import Prober, target_of
+from flashvisor.node.probes import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,17 +47,30 @@ if TYPE_CHECKING:
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.guestfiles import Places
     from flashvisor.node.plan import Desired
+    from flashvisor.node.probes import Asker
     from flashvisor.node.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
+PAUSED, CRASHED = "paused: ", "crashed: "  # begin a record's problem
 GRACE = 30.0  # seconds that a guest has to shut itself down before force
+NEWS_LIMIT = 10.0  # seconds within which the end of a guest that is gone is told
 FORCE_LIMIT = 20.0  # seconds that force may take
+
+
+def _is_set() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
 
 
 @dataclass
 class Record:
-    """What is known of a guest. `started` and `answered` in seconds since the kernel started."""
+    """What is known of a guest. `started` and `answered` in seconds since the kernel started.
+
+    `gone` is cleared by a start and set once the end was told and noted: between a guest's end and the news of it,
+    the hypervisor knows more than this record, and nothing is decided.
+    """
 
     name: str
     wish: Wish = Wish.REST
@@ -67,7 +80,7 @@ class Record:
     restarts: int = 0
     problem: str = ""
     busy: threading.RLock = field(default_factory=threading.RLock)
-    gone: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=_is_set)
 
 
 @dataclass(frozen=True)
@@ -85,12 +98,12 @@ class Keeper:
 
     Args:
         tools: What it works with.
-        reachable: Returns the addresses that answer ARP.
+        asker: Makes what finds out when a guest answers, given the function to tell it to.
     """
 
-    def __init__(self, tools: Tools, reachable: Callable[[], dict[str, str]]) -> None:
+    def __init__(self, tools: Tools, asker: Callable[[Callable[[str], None]], Asker]) -> None:
         self._tools, self._driver = tools, tools.driver
-        self._prober = Prober(self._answered, reachable)
+        self._asker = asker(self._answered)
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
         self._due: dict[str, float] = {}
@@ -102,7 +115,7 @@ class Keeper:
 
     def __enter__(self) -> Keeper:
         """Starts listening to the driver."""
-        self._prober.__enter__()
+        self._asker.__enter__()
         self._unsubscribe = self._driver.subscribe(self._events.put)
         self._thread.start()
         return self
@@ -114,7 +127,7 @@ class Keeper:
         self._unsubscribe()
         self._events.put(None)
         self._thread.join()
-        self._prober.__exit__(kind, error, trace)
+        self._asker.__exit__(kind, error, trace)
 
     def use(self, desired: Desired | None, places: Callable[[str], Places]) -> None:
         """Notes which site is in force, and how to find where a guest's files are."""
@@ -134,6 +147,7 @@ class Keeper:
         for name in self._driver.domains():
             record = self._record(name)
             record.wish = Wish.RUN
+            record.gone.clear()
             record.history = note_start(record.history, self._tools.now())
             record.started = timeline.when(f"guest-{name}-started")
             record.answered = timeline.when(f"guest-{name}-answered")
@@ -161,6 +175,8 @@ class Keeper:
         """
         record = self._record(name)
         with record.busy:
+            if name not in self.running():
+                record.gone.wait(NEWS_LIMIT)
             record.wish = next_wish(record.wish, Cause.STARTED_BY_HAND if by_hand else Cause.SITE)
             try:
                 self._start(record, desired)
@@ -196,7 +212,7 @@ class Keeper:
         record = self._record(name)
         with record.busy:
             waits = record.wish is Wish.RUN and name not in self.running()
-            record.wish = next_wish(record.wish, Cause.STOPPED_BY_HAND)
+            record.wish, record.problem = next_wish(record.wish, Cause.STOPPED_BY_HAND), ""
             if force and not waits:
                 self._driver.stop(name, force=True)
             elif not waits:
@@ -229,6 +245,7 @@ class Keeper:
         except GuestStateError:
             raise
         except FlashvisorError as error:
+            record.gone.set()
             record.problem = f"{error.code}: {error.what}"
             record.history = note_end(record.history, self._tools.now())
             raise
@@ -250,7 +267,7 @@ class Keeper:
         site = self._desired.site if self._desired else None
         target = target_of(site, record.name) if site and record.name in site.guest else None
         if target and record.answered is None:
-            self._prober.watch(record.name, target)
+            self._asker.watch(record.name, target)
 
     def _answered(self, name: str) -> None:
         record = self._record(name)
@@ -292,22 +309,22 @@ class Keeper:
         if event.state in ENDED:
             self._ended(record, event)
         elif event.state is GuestState.PAUSED:
-            record.problem = f"paused: {event.reason}"
-        elif event.state is GuestState.RUNNING:
+            record.problem = f"{PAUSED}{event.reason}"
+        elif event.state is GuestState.RUNNING and record.problem.startswith(PAUSED):
             record.problem = ""
 
     def _ended(self, record: Record, event: GuestEvent) -> None:
-        self._prober.forget(record.name)
+        self._asker.forget(record.name)
         asked = record.wish is Wish.REST
         clean = asked or event.state is GuestState.STOPPED
         record.history = note_end(record.history, self._tools.now(), clean=clean)
         record.started = record.answered = None
-        record.gone.set()
         if not asked:
             guest = self._desired.site.guest.get(record.name) if self._desired else None
-            record.problem = "" if clean else f"crashed: {event.reason}"
+            record.problem = "" if clean else f"{CRASHED}{event.reason}"
             if guest:
                 record.wish = next_wish(record.wish, end_cause(event.state, guest.on_crash))
+        record.gone.set()
         self._decide(record)
 
     def _decide(self, record: Record) -> None:
@@ -316,6 +333,8 @@ class Keeper:
             return
         try:
             observed = self._driver.domains().get(record.name)
+            if observed is None and not record.gone.is_set():
+                return  # its end is about to be told, and is decided upon then
             decision = decide(record.wish, observed, record.history, self._tools.now())
             self._due.pop(record.name, None)
             if decision.action is Action.WAIT and decision.due is not None:

@@ -11,20 +11,30 @@ Example::
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from flashvisor.errors import FlashvisorError
 from flashvisor.host import blkid, block, e2fs, facts, mount, netlink, networkd, nft, sysctl, systemd, uevent
-from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk
+from flashvisor.host.blkid import Signature
+from flashvisor.host.block import BlockFile
+from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
+    from flashvisor.host.block import DiskFacts
     from flashvisor.host.netlink import Address
     from flashvisor.host.systemd import Power
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
 
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20  # bytes
+UNREADABLE = "unreadable"  # stands where a signature cannot be told
 BRIDGE = "br-"  # begins the name of every bridge of ours
 
 
@@ -93,8 +103,12 @@ class RealMachine:
         return netlink.addresses()
 
     def disks(self) -> tuple[DataDisk, ...]:
-        """Probes every disk; one that cannot be read counts as foreign."""
-        return tuple(_data_disk(disk, flash=disk.name == self._flash_disk()) for disk in block.disks())
+        """Probes every disk but the server's own flash."""
+        flash, links = self._flash_disk(), block.links()
+        return tuple(
+            _unprobed(disk, links, flash=True) if disk.name == flash else _probed(_unprobed(disk, links))
+            for disk in block.disks()
+        )
 
     def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
         """Waits for udev's news."""
@@ -150,6 +164,41 @@ class RealMachine:
     def _flash_disk(self) -> str:
         return facts.disk_of_partition(self._flash)
 
+    def _has_all(self, wishes: tuple[Storage, ...]) -> bool:
+        links = block.links()
+        found = [_unprobed(disk, links) for disk in block.disks()]
+        return all(any(names_disk(wish, disk) for disk in found) for wish in wishes)
+
     def _uplinks(self, found: tuple[Address, ...]) -> list[Address]:
         physical = {card.name for card in self.cards()}
         return [address for address in found if address.wide and address.interface in physical]
+
+
+def _unprobed(disk: DiskFacts, links: Mapping[str, frozenset[str]], *, flash: bool = False) -> DataDisk:
+    """What the kernel says of a disk, before anything is read from it."""
+    device = str(disk.path)
+    return DataDisk(
+        device=device,
+        names=links.get(device, frozenset()) | {device},
+        serial=disk.serial,
+        model=disk.model,
+        size=disk.size,
+        flash=flash,
+    )
+
+
+def _probed(disk: DataDisk) -> DataDisk:
+    """Adds what is on a disk. One that cannot be read is foreign: never blank."""
+    path = Path(disk.device)
+    try:
+        signature = blkid.probe(path)
+        return replace(disk, signature=signature, blank=signature is None and _is_blank(path))
+    except FlashvisorError as error:
+        log.warning("%s: %s", disk.device, error)
+        return replace(disk, signature=Signature(kind=UNREADABLE))
+
+
+def _is_blank(path: Path) -> bool:
+    with BlockFile(path) as device:
+        ends = (0, max(0, device.size - MIB))
+        return not any(any(device.read(start, min(MIB, device.size))) for start in ends)

@@ -144,6 +144,8 @@ def _network(site: Site, name: str, leases: list[Lease]) -> str:
         "LinkLocalAddressing=no\nIPv6AcceptRA=no\nDHCPServer=yes\n",
         f"[DHCPServer]\nEmitRouter={_yes(network.nat)}\nEmitDNS={_yes(network.nat)}\nEmitNTP=no\nPersistLeases=no",
     ]
+    # Without a word of the site, networkd hands on what the uplink's own DHCP server told it.
+    lines += [f"DNS={' '.join(site.node.uplink.dns)}"] if network.nat and site.node.uplink.dns else []
     text = "\n".join(lines) + "\n"
     for lease in leases:
         text += f"\n[DHCPServerStaticLease]\nMACAddress={lease.mac}\nAddress={lease.address}\n"

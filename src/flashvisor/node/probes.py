@@ -18,7 +18,8 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from typing import Protocol as Contract
 
 from flashvisor.host.clock import monotonic
 from flashvisor.model.names import assign_addresses
@@ -26,7 +27,6 @@ from flashvisor.model.site import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from flashvisor.model.site import Site
 
@@ -63,6 +63,22 @@ class _Watch:
     channel: socket.socket | None = None
 
 
+class Asker(Contract):
+    """Whoever finds out when a guest answers. A context manager."""
+
+    def __enter__(self) -> Self:
+        """Starts asking."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Ends asking."""
+
+    def watch(self, name: str, target: Target) -> None:
+        """Asks a guest from now on, until it answers."""
+
+    def forget(self, name: str) -> None:
+        """Asks a guest no more."""
+
+
 class Prober:
     """Asks guests until they answer.
 
@@ -82,14 +98,12 @@ class Prober:
         self._ending = False
         self._thread = threading.Thread(target=self._ask_all, name="prober", daemon=True)
 
-    def __enter__(self) -> Prober:
+    def __enter__(self) -> Self:
         """Starts asking."""
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """Ends asking."""
         self._ending = True
         self._wake.send(b"x")

@@ -135,28 +135,34 @@ class Reconciler:
 
     def boot_network(self) -> None:
         """Puts the networks and the firewall of the newest confirmed site in force. Needs no hypervisor."""
-        with self._change("the start of the networks"):
+        with self._change("the start of the networks", wait=True):
             self._left = self._parsed(read_in_force(self._note), "what was in force")
             self._enter(self._parsed(self._state.confirmed(), "the site"))
             carry_out([Action(Verb.CONFIGURE, NETWORKS)], self._wish(), self._hands, strict=False)
 
-    def boot_storage(self, limit: float) -> None:
-        """Mounts the site's storages; waits at most `limit` seconds for their disks. Needs no hypervisor."""
+    def boot_storage(self, limit: float) -> bool:
+        """Mounts the site's storages; waits at most `limit` seconds for their disks. Needs no hypervisor.
+
+        Returns:
+            Whether all are mounted; what is not has become a problem.
+        """
         wish = self._wish()
         if wish is None or not wish.site.storage:
-            return
-        with self._change("the start of the storage"):
+            return True
+        with self._change("the start of the storage", wait=True):
             self._hands.machine.wait_for_disks(wish.site.storage.values(), limit)
             actions = [Action(Verb.MOUNT, name) for name in wish.site.storage]
             carry_out(actions, wish, self._hands, strict=False)
             self._library(wish).sweep()
+        places = [self._hands.settings.storage(name) for name in wish.site.storage]
+        return all(self._hands.machine.is_mounted(place) for place in places)
 
     def boot_guests(self) -> None:
         """Starts the guests that start by themselves. Guests that run already were found again, and are left alone.
 
         An unconfirmed site that a crash of the agent left in force is taken back here.
         """
-        with self._change("the start of the guests"):
+        with self._change("the start of the guests", wait=True):
             wish, left = self._wish(), self._left.desired if self._left else None
             facts = self._facts(wish, left)
             for error in check_server(wish, facts) if wish else ():
@@ -341,8 +347,9 @@ class Reconciler:
         return server_facts(self._hands, digests, names)
 
     @contextmanager
-    def _change(self, what: str) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
+    def _change(self, what: str, *, wait: bool = False) -> Iterator[None]:
+        # The server's own start waits for its turn; people are told at once that it is not theirs.
+        if not self._lock.acquire(blocking=wait):
             raise BusyError(f"the server is busy with {self._doing}")
         try:
             self._doing = what

@@ -21,6 +21,7 @@ from flashvisor.host.clock import boot_seconds
 from flashvisor.model.guest import GuestState
 from flashvisor.model.names import assign_addresses
 from flashvisor.model.size import parse_size
+from flashvisor.node.keeper import CRASHED
 from flashvisor.node.storage import use_of
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def guest_report(name: str, desired: Desired, record: Record, state: GuestState 
     guest = desired.site.guest[name]
     leases = [lease for lease in assign_addresses(desired.site) if lease.guest == name]
     target = str(leases[0].address) if leases else ""
-    down = GuestState.CRASHED if record.problem.startswith("crashed") else GuestState.STOPPED
+    down = GuestState.CRASHED if record.problem.startswith(CRASHED) else GuestState.STOPPED
     return GuestReport(
         name=name,
         state=state or down,

@@ -52,6 +52,8 @@ def test_without_confirmation(flashvisor: Callable[..., Ran], sim: NodeSim, site
     assert "goes back in 90 s unless you run `flashvisor confirm`" in ran.stdout
     assert not sim.confirmed
     assert flashvisor("confirm").stdout == "generation 1 is confirmed\n"
+    flashvisor("apply", str(site_file), "--no-confirm")
+    assert json.loads(flashvisor("confirm", "--json").stdout)["generation"] == 2
 
 
 def test_a_site_that_locks_the_administrator_out(

@@ -70,7 +70,7 @@ def test_leaving_and_being_left(
     monkeypatch.setattr(sys, "stdout", File(stdout))
     line = Line()
     os.write(keyboard, typed)
-    terminal_session.run(line)  # type: ignore[arg-type]
+    terminal_session.run(line)
     assert line.typed == sent
     os.write(stdout, b".")
     assert os.read(screen, 100) == shown + b"."
@@ -84,7 +84,7 @@ def test_at_the_end_of_input_the_answer_is_still_shown(monkeypatch: pytest.Monke
     os.write(keyboard[1], b"hello")
     os.close(keyboard[1])
     line.said.put(b"before ")
-    terminal_session.run(line)  # type: ignore[arg-type]
+    terminal_session.run(line)
     assert os.read(screen[0], 100) == b"before HELLO"
     for descriptor in (keyboard[0], *screen):
         os.close(descriptor)

@@ -84,3 +84,18 @@ def test_space_is_asked_for_where_the_directory_will_be(tmp_path: Path) -> None:
     files.need_space(tmp_path / "not" / "there" / "yet", 1, "a test")
     with pytest.raises(NoSpaceError, match=r"a test needs .* MiB on .*, and .* MiB are free"):
         files.need_space(tmp_path / "not", 1 << 60, "a test")
+
+
+def test_a_large_file_takes_its_place_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with files.replacing(path, mode=0o600, size=10) as half:
+        assert half.read_bytes() == bytes(10)
+        assert not path.exists()
+        half.write_bytes(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(RuntimeError), files.replacing(path) as half:
+        half.write_bytes(b"half")
+        raise RuntimeError
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+    assert path.read_bytes() == b"whole"

@@ -72,6 +72,7 @@ def test_a_fixed_uplink_address_goes_to_one_card_and_the_others_keep_still() -> 
     assert f"MACAddress={CARD}" in uplink
     assert "Address=192.0.2.10/24\nGateway=192.0.2.1\nDNS=192.0.2.53\n" in uplink
     assert "DHCP=no" in units["45-fv-other.network"]
+    assert "EmitDNS=yes\nEmitNTP=no\nPersistLeases=no\nDNS=192.0.2.53\n" in units["50-fv-inside.network"]
 
 
 def test_a_named_card_wins_over_the_first() -> None:

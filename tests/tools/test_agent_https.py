@@ -1,0 +1,306 @@
+"""The whole agent behind real HTTPS on loopback: real TLS, real ring file, fake hypervisor and disks."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from flashvisor.api.address import parse_address
+from flashvisor.api.client import Client, tls_context
+from flashvisor.api.types import GuestState, ImageKind
+from flashvisor.errors import (
+    BadRequestError,
+    DigestMismatchError,
+    GuestStateError,
+    NoDataDiskError,
+    NotAnImageError,
+    NothingToConfirmError,
+    UnknownGuestError,
+    UnknownKeyError,
+)
+from flashvisor.flash.ring import Ring
+from flashvisor.host.block import BlockFile
+from flashvisor.host.clock import ticks
+from flashvisor.host.console import Console
+from flashvisor.model.record import Identity, RecordKind, encode
+from flashvisor.node.agent import Agent
+from flashvisor.node.settings import Settings, parse_arguments
+from flashvisor.trust.certificates import SERVER_ALIAS
+from sim.nodekit import RING_SIZE, SITE, request, sha256, uki
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flashvisor.trust.keyring import Keyring
+
+pytestmark = pytest.mark.tools
+LIMIT = 20.0  # seconds; a test that needs them has failed
+
+
+def make_ring(path: Path, keyring: Keyring | None) -> None:
+    """A state ring as burning leaves it."""
+    with path.open("wb") as file:
+        file.truncate(RING_SIZE)
+    if keyring:
+        node = keyring.issue_node("alpha")
+        identity = Identity(
+            node_name="alpha",
+            owner_ca_pem=keyring.ca_pem.decode(),
+            node_cert_pem=node.cert_pem.decode(),
+            node_key_pem=node.key_pem.decode(),
+        )
+        with BlockFile(path, write=True) as device:
+            Ring.open(device).append(RecordKind.IDENTITY, encode(identity), cause="burn")
+
+
+@contextmanager
+def agent(settings: Settings, console: Path) -> Iterator[Agent]:
+    """The agent, booted."""
+    console.touch()
+    with Agent(settings, Console([console])) as agent:
+        agent.boot()
+        waiting = threading.Thread(target=agent.attend)
+        waiting.start()
+        try:
+            yield agent
+        finally:
+            agent.stop()
+            waiting.join()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, keyring: Keyring) -> Settings:
+    make_ring(tmp_path / "ring.img", keyring)
+    words = ["--fake-driver", "--fake-disk", "data0", "--state", str(tmp_path / "ring.img"), "--root", str(tmp_path)]
+    return parse_arguments([*words, "--address", "127.0.0.1", "--port", "0"])
+
+
+@pytest.fixture
+def running(settings: Settings, tmp_path: Path) -> Iterator[Agent]:
+    with agent(settings, tmp_path / "console") as running:
+        yield running
+
+
+def authority(running: Agent) -> str:
+    assert running.api is not None
+    return f"127.0.0.1:{running.api.port}"
+
+
+@pytest.fixture
+def client(running: Agent, keyring: Keyring) -> Iterator[Client]:
+    with Client(parse_address(authority(running)), keyring) as client:
+        yield client
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "hello.efi"
+    path.write_bytes(uki())
+    return path
+
+
+def bring_up(client: Client, image: Path, text: str = SITE) -> None:
+    client.plan(request(text))
+    client.upload_image(image)
+    client.apply(request(text))
+    client.confirm()
+
+
+def test_a_client_without_a_certificate_gets_nothing(running: Agent, keyring: Keyring) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=keyring.ca_pem.decode())
+    with httpx.Client(verify=context, trust_env=False) as http, pytest.raises(httpx.TransportError):
+        http.get(f"https://{authority(running)}/v1/node", extensions={"sni_hostname": SERVER_ALIAS})
+
+
+def test_a_stranger_is_refused(running: Agent, keyring: Keyring, stranger: Keyring) -> None:
+    context = tls_context(keyring)
+    context.load_cert_chain(stranger.admin.cert, stranger.admin.key)
+    with httpx.Client(verify=context, trust_env=False) as http, pytest.raises(httpx.TransportError):
+        http.get(f"https://{authority(running)}/v1/node", extensions={"sni_hostname": SERVER_ALIAS})
+
+
+def test_plain_http_is_not_answered(running: Agent) -> None:
+    with httpx.Client(trust_env=False) as http, pytest.raises(httpx.TransportError):
+        http.get(f"http://{authority(running)}/v1/node")
+
+
+def test_the_stages_stand_on_the_console_in_their_order(running: Agent, tmp_path: Path) -> None:
+    lines = (tmp_path / "console").read_text().splitlines()
+    names = [line.split("stage=")[1].split()[0] for line in lines if line.startswith("flashvisor: stage=")]
+    assert names[-1] == "ready"
+    assert {"agent", "state", "network", "storage", "libvirt", "api"} <= set(names)
+    assert all(line.split(" t=")[1].count(".") == 1 for line in lines if "stage=" in line)
+
+
+def test_from_an_empty_server_to_a_running_guest(client: Client, image: Path) -> None:
+    plan = client.plan(request())
+    assert [action.verb for action in plan.actions] == ["configure", "format", "mount", "start"]
+    assert plan.missing_images == (sha256(uki()),)
+    report = client.upload_image(image)
+    assert (report.kind, report.size) == (ImageKind.APPLIANCE, len(uki()))
+    applied = client.apply(request(confirm_within=30.0))
+    assert (applied.generation, applied.confirm_within) == (1, 30.0)
+    assert client.node().unconfirmed
+    assert client.confirm().confirmed
+    (guest,) = client.guests()
+    assert (guest.name, guest.state, guest.addresses) == ("hello", GuestState.RUNNING, ("10.77.0.10",))
+    assert guest.forwards == ("tcp/8080 -> 10.77.0.10:80",)
+    assert guest.answered is not None
+    assert client.images()[0].used_by == ("hello",)
+    node = client.node()
+    assert (node.name, node.site_generation, node.unconfirmed, node.problems) == ("alpha", 1, False, ())
+    assert [disk.use for disk in node.disks] == ["storage main"]
+    assert "guest-hello-answered" in [stage.name for stage in node.timeline]
+    assert client.plan(request()).actions == ()
+
+
+def test_without_confirmation_the_server_goes_back_by_itself(client: Client, image: Path) -> None:
+    client.plan(request())
+    client.upload_image(image)
+    client.apply(request(confirm_within=1.0))
+    assert len(client.guests()) == 1
+    for _ in ticks(0.1, LIMIT):
+        if client.site().generation == 0:
+            break
+    assert client.guests() == ()
+    with pytest.raises(NothingToConfirmError):
+        client.confirm()
+
+
+def test_stop_and_start_by_hand(client: Client, image: Path) -> None:
+    bring_up(client, image)
+    client.stop_guest("hello", force=True)
+    for _ in ticks(0.05, LIMIT):
+        if client.guest("hello").started is None:
+            break
+    assert client.guest("hello").state is GuestState.STOPPED
+    with pytest.raises(GuestStateError):
+        client.stop_guest("hello")
+    assert client.start_guest("hello").state is GuestState.RUNNING
+    with pytest.raises(GuestStateError):
+        client.start_guest("hello")
+    with pytest.raises(UnknownGuestError):
+        client.start_guest("nobody")
+
+
+def test_a_damaged_upload_is_not_kept(client: Client, image: Path, tmp_path: Path) -> None:
+    client.plan(request())
+    with pytest.raises(DigestMismatchError):
+        client.upload_image(image, sha256="0" * 64)
+    text = tmp_path / "text"
+    text.write_text("no image")
+    with pytest.raises(NotAnImageError):
+        client.upload_image(text)
+    assert client.images() == ()
+
+
+def test_a_large_upload_arrives_whole(client: Client, tmp_path: Path) -> None:
+    data = uki(hashlib.shake_256(b"kernel").digest(5 << 20))
+    (tmp_path / "large.efi").write_bytes(data)
+    assert client.upload_image(tmp_path / "large.efi").size == len(data)
+    assert [report.sha256 for report in client.images()] == [sha256(data)]
+
+
+def test_errors_arrive_as_what_they_are(client: Client) -> None:
+    with pytest.raises(NoDataDiskError, match="data9") as caught:
+        client.plan(request(SITE.replace("data0", "data9")))
+    assert "serial data0" in caught.value.evidence
+    assert caught.value.next_step
+    with pytest.raises(UnknownKeyError):
+        client.plan(request().__class__(site_toml=SITE + "nonsense = 1\n"))
+    with pytest.raises(BadRequestError):
+        client.power("explode")
+
+
+def test_a_body_that_is_not_json_is_a_bad_request(running: Agent, keyring: Keyring) -> None:
+    url = f"https://{authority(running)}/v1/apply"
+    with httpx.Client(verify=tls_context(keyring), trust_env=False) as http:
+        answer = http.post(url, content=b"{", extensions={"sni_hostname": SERVER_ALIAS})
+        assert (answer.status_code, answer.json()["code"]) == (400, "FV-NODE-010")
+        answer = http.post(url, content=b" " * (1 << 21), extensions={"sni_hostname": SERVER_ALIAS})
+        assert (answer.status_code, answer.json()["code"]) == (400, "FV-NODE-010")
+
+
+def test_a_guests_console_goes_both_ways(client: Client, image: Path, settings: Settings) -> None:
+    path = settings.consoles / "hello.sock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(LIMIT)
+        bring_up(client, image)
+        channel, _ = listener.accept()
+        channel.settimeout(LIMIT)
+        with channel:
+            channel.sendall(b"welcome\r\nlogin: ")
+            with client.console("hello") as console:
+                heard = b""
+                while not heard.endswith(b"login: "):
+                    heard += console.receive()
+                assert heard == b"welcome\r\nlogin: "
+                console.send(b"root\r")
+                assert channel.recv(100) == b"root\r"
+                channel.close()
+                assert console.receive() == b""
+
+
+def test_a_console_that_is_not_there_is_refused_in_words(client: Client, image: Path) -> None:
+    with pytest.raises(UnknownGuestError), client.console("nobody"):
+        pass
+    bring_up(client, image)
+    with pytest.raises(GuestStateError), client.console("hello"):
+        pass
+
+
+def test_power_stops_guests_first(client: Client, image: Path, running: Agent) -> None:
+    bring_up(client, image)
+    client.power("poweroff")
+    assert running.parts is not None
+    machine = running.parts.machine
+    for _ in ticks(0.05, LIMIT):
+        if machine.powered:  # type: ignore[attr-defined]
+            break
+    assert machine.powered == ["poweroff"]  # type: ignore[attr-defined]
+    assert client.guest("hello").state is GuestState.STOPPED
+
+
+def test_a_restarted_agent_serves_the_confirmed_site(
+    settings: Settings, tmp_path: Path, keyring: Keyring, image: Path
+) -> None:
+    with agent(settings, tmp_path / "console") as first, Client(parse_address(authority(first)), keyring) as client:
+        bring_up(client, image)
+    with agent(settings, tmp_path / "console") as second, Client(parse_address(authority(second)), keyring) as client:
+        assert (client.site().generation, client.site().confirmed) == (1, True)
+        assert client.guest("hello").state is GuestState.RUNNING
+    assert (tmp_path / "console").read_text().count("stage=ready") == 1
+
+
+def test_an_unclaimed_server_says_so_and_serves_nothing(settings: Settings, tmp_path: Path) -> None:
+    make_ring(settings.state, None)
+    with agent(settings, tmp_path / "console") as unclaimed:
+        assert unclaimed.api is None
+    said = (tmp_path / "console").read_text()
+    assert "FV-NODE-012" in said
+    assert "stage=ready" not in said
+
+
+def test_another_owners_certificate_on_the_server_is_not_trusted(
+    settings: Settings, tmp_path: Path, keyring: Keyring, stranger: Keyring
+) -> None:
+    make_ring(settings.state, stranger)
+    with agent(settings, tmp_path / "console") as foreign:
+        client = Client(parse_address(authority(foreign)), stranger)
+        with client:
+            assert client.node().name == "alpha"
+        context = tls_context(keyring)
+        with httpx.Client(verify=context, trust_env=False) as http, pytest.raises(httpx.TransportError):
+            http.get(f"https://{authority(foreign)}/v1/node", extensions={"sni_hostname": SERVER_ALIAS})

@@ -1,0 +1,154 @@
+"""Guests are kept running, stopped when told, and left alone otherwise."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flashvisor.errors import GuestStateError, HypervisorError, UnknownGuestError
+from flashvisor.guests.driver import GuestEvent
+from flashvisor.guests.fake import FakeDriver
+from flashvisor.guests.supervise import Wish
+from flashvisor.model.guest import GuestState
+from sim.nodekit import SECOND_GUEST, SITE, Server, server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LIMIT = 10.0  # seconds; a test that needs them has failed
+
+
+class Watcher:
+    """Counts a guest's events as the driver tells them, and waits for one."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        self._seen: list[GuestEvent] = []
+        self._news = threading.Condition()
+        driver.subscribe(self._hear)
+
+    def _hear(self, event: GuestEvent) -> None:
+        with self._news:
+            self._seen.append(event)
+            self._news.notify_all()
+
+    def wait(self, name: str, state: GuestState, times: int = 1) -> None:
+        """Waits until a guest came into a state that often."""
+
+        def often_enough() -> bool:
+            return sum((event.name, event.state) == (name, state) for event in self._seen) >= times
+
+        with self._news:
+            assert self._news.wait_for(often_enough, LIMIT), self._seen
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Server]:
+    with server(tmp_path) as made:
+        yield made
+
+
+def test_a_crashed_guest_is_started_again(made: Server) -> None:
+    made.bring_up()
+    watcher = Watcher(made.driver)
+    made.driver.crash("hello")
+    watcher.wait("hello", GuestState.RUNNING)
+    record = made.keeper.record("hello")
+    with record.busy:  # the worker notes the restart before it lets go
+        assert record.restarts == 1
+        assert "panicked" in record.problem
+
+
+def test_a_crashed_guest_stays_down_where_the_site_says_so(made: Server) -> None:
+    made.bring_up(SITE.replace('memory = "64MiB"', 'memory = "64MiB"\non_crash = "stop"'))
+    made.driver.crash("hello")
+    record = made.keeper.record("hello")
+    assert record.gone.wait(LIMIT)
+    with pytest.raises(GuestStateError):
+        made.keeper.ask_to_stop("hello", force=False, grace=1)
+    assert record.wish is Wish.REST
+
+
+def test_a_guest_that_shuts_itself_down_stays_down_until_started_by_hand(made: Server) -> None:
+    made.bring_up()
+    made.driver.power_off("hello")
+    assert made.keeper.record("hello").gone.wait(LIMIT)
+    assert made.driver.domains() == {}
+    now = made.reconciler.now
+    assert now is not None
+    made.keeper.start("hello", now.desired, by_hand=True)
+    assert made.driver.domains() == {"hello": GuestState.RUNNING}
+
+
+def test_a_guest_answers_once_and_its_restart_answers_anew(made: Server) -> None:
+    made.bring_up()
+    assert made.asker.watched["hello"].port == 80
+    made.asker.answered("hello")
+    first = made.keeper.record("hello").answered
+    assert first is not None
+    assert len([line for line in made.said if "stage=guest-hello-answered" in line]) == 1
+    made.keeper.stop("hello")
+    assert made.keeper.record("hello").answered is None
+    assert made.asker.watched == {}
+
+
+def test_stopping_by_hand_is_not_undone(made: Server) -> None:
+    made.bring_up()
+    made.keeper.ask_to_stop("hello", force=True, grace=0)
+    assert made.keeper.record("hello").gone.wait(LIMIT)
+    assert made.driver.domains() == {}
+
+
+def test_a_guest_that_ignores_its_button_is_stopped_by_force_after_its_grace(tmp_path: Path) -> None:
+    with server(tmp_path, driver=FakeDriver(obedient=False)) as made:
+        made.bring_up()
+        watcher = Watcher(made.driver)
+        made.keeper.ask_to_stop("hello", force=False, grace=0.05)
+        watcher.wait("hello", GuestState.STOPPED)
+
+
+def test_all_guests_are_down_before_the_server_goes_down(tmp_path: Path) -> None:
+    with server(tmp_path, driver=FakeDriver(obedient=False)) as made:
+        made.bring_up(SITE + SECOND_GUEST)
+        made.keeper.stop_all(grace=0.05)
+        assert made.driver.domains() == {}
+
+
+def test_a_start_that_fails_is_told_and_tried_again(made: Server) -> None:
+    made.bring_up()
+    made.keeper.stop("hello")
+    now = made.reconciler.now
+    assert now is not None
+    watcher = Watcher(made.driver)
+    made.driver.fail_next("no memory left")
+    with pytest.raises(HypervisorError):
+        made.keeper.start("hello", now.desired, by_hand=True)
+    assert "FV-GUEST-003" in made.keeper.record("hello").problem
+    watcher.wait("hello", GuestState.RUNNING)
+
+
+def test_starting_twice_is_refused(made: Server) -> None:
+    made.bring_up()
+    now = made.reconciler.now
+    assert now is not None
+    with pytest.raises(GuestStateError):
+        made.keeper.start("hello", now.desired, by_hand=True)
+    assert made.driver.domains() == {"hello": GuestState.RUNNING}
+
+
+def test_a_guest_that_is_in_no_site(made: Server) -> None:
+    with pytest.raises(UnknownGuestError, match="'web'"):
+        made.keeper.record("web")
+
+
+def test_a_paused_guest_is_a_problem_in_words(made: Server) -> None:
+    made.bring_up(SITE + SECOND_GUEST)
+    watcher = Watcher(made.driver)
+    made.driver.pause("hello")
+    watcher.wait("hello", GuestState.PAUSED)
+    # Another guest's end is handled after the pause was: events keep their order.
+    made.driver.power_off("second")
+    assert made.keeper.record("second").gone.wait(LIMIT)
+    assert made.keeper.record("hello").problem == "paused: a disk of it failed or is full"

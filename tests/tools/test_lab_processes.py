@@ -74,6 +74,11 @@ def running(rack: Rack) -> list[str]:
     return found
 
 
+def power_of(server: Server) -> PowerState:
+    """Asks anew each time; mypy takes a property for a value that stays."""
+    return server.power
+
+
 def qemu_of(server: Server) -> processes.ProcessMark:
     found = processes.from_pid_file(server.paths.directory / qemu_system.PID_FILE)
     assert found is not None
@@ -82,14 +87,14 @@ def qemu_of(server: Server) -> processes.ProcessMark:
 
 def test_power_on_off_on_and_away(rack: Rack, spec: ServerSpec) -> None:
     server = rack.up(spec)
-    assert server.power is PowerState.ON
+    assert power_of(server) is PowerState.ON
     assert "lab-flash" in server.wait_for(FIRMWARE_LOOKED, LIMIT)
     programs = sorted(Path(words.split()[0]).name for words in running(rack))
     assert programs == [qemu_system.PROGRAM, "swtpm"]
 
     first = qemu_of(server)
     server.power_off()
-    assert server.power is PowerState.OFF
+    assert power_of(server) is PowerState.OFF
     assert not processes.alive(first)
     assert running(rack) == []
 
@@ -113,7 +118,7 @@ def test_power_on_off_on_and_away(rack: Rack, spec: ServerSpec) -> None:
 
 def test_two_servers_on_one_switch(rack: Rack, spec: ServerSpec, tmp_path: Path) -> None:
     # The listener first; then a server whose only card that the firmware can drive is on the switch. With an empty
-    # flash it asks for a boot server there (PXE), and the listener's card must hear its broadcast.
+    # flash it asks for a boot server there (PXE). The listener's card has no driver yet, so it takes one frame.
     beta = rack.up(replace(spec, name="beta"))
     heard = tmp_path / "switch.pcap"
     with qemu_system.Qmp.connect(beta.paths.directory) as qmp:
@@ -122,12 +127,12 @@ def test_two_servers_on_one_switch(rack: Rack, spec: ServerSpec, tmp_path: Path)
     assert alpha.api_port != beta.api_port
     sender = bytes.fromhex(derive_mac("lab", "alpha", 1).replace(":", ""))
     end = time.monotonic() + LIMIT
-    while b"\xff" * 6 + sender not in heard.read_bytes():
+    while sender not in heard.read_bytes():
         assert time.monotonic() < end, "no frame of alpha's came to beta"
         time.sleep(0.2)
     assert alpha.power is beta.power is PowerState.ON
     rack.down("alpha")
-    assert beta.power is PowerState.ON
+    assert power_of(beta) is PowerState.ON
 
 
 def test_ports_screen_and_console_of_a_running_server(rack: Rack, spec: ServerSpec, tmp_path: Path) -> None:
@@ -166,14 +171,14 @@ def test_a_qemu_that_dies_is_noticed_at_once(rack: Rack, spec: ServerSpec) -> No
         server.wait_for("never said", LIMIT)
     assert time.monotonic() - begin < LIMIT / 2
     server.wait_off(1)
-    assert server.power is PowerState.ENDED
+    assert power_of(server) is PowerState.ENDED
     assert server.report().uptime is None
     with pytest.raises(ServerDiedError):
         server.reset()
     tpm = processes.from_pid_file(server.paths.directory / "swtpm.pid")
     assert tpm is None or processes.wait_for_end(tpm, 10), "the TPM outlives its server"
     server.power_on()
-    assert server.power is PowerState.ON
+    assert power_of(server) is PowerState.ON
 
 
 def test_what_qemu_refuses_is_told_in_its_words_and_leaves_nothing(rack: Rack, spec: ServerSpec) -> None:
@@ -193,7 +198,7 @@ def test_a_port_that_was_taken_while_the_server_was_off(rack: Rack, spec: Server
         other.listen(1)
         with pytest.raises(NoFreePortError, match=str(server.api_port)):
             server.power_on()
-    assert server.power is PowerState.OFF
+    assert power_of(server) is PowerState.OFF
     with pytest.raises(ServerOffError):
         server.wait_for("x", 1)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+SECTOR = 512  # bytes; without it, FAT gets sectors of 4096 bytes, which firmware refuses on a disk of 512
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -34,7 +36,7 @@ class Disk:
     ext4_uuid: UUID
 
 
-def make_disk(tree: Path, work: Path, disk: Disk, *, source: Path, output: str, epoch: int) -> None:
+def make_disk(tree: Path, work: Path, disk: Disk, *, source: Path, output: str) -> None:
     """Writes `work/output`, a raw image with holes.
 
     Args:
@@ -43,16 +45,17 @@ def make_disk(tree: Path, work: Path, disk: Disk, *, source: Path, output: str, 
         disk: What is made.
         source: The directory that CopyFiles= starts from.
         output: File name of the result, within `work`.
-        epoch: Time that stands in the file systems' own records, in seconds since 1970.
 
     Raises:
         CommandFailedError: a definition is wrong, or the files do not fit.
     """
+    # SOURCE_DATE_EPOCH is left unset: files newer than it would be dated back to it, and Python compiles every module
+    # anew whose file has another time than the one that its compiled form was made from.
     # The tables of inodes are holes already: without this, the guest's kernel writes them during its first minutes.
     # The last -E and -U count, and repart's own stand before these.
     mkfs = f"-U {disk.ext4_uuid} -E nodiscard,lazy_itable_init=0,hash_seed={disk.ext4_uuid}"
     argv = ["systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no", "--no-pager",
             f"--definitions=/mnt/{disk.definitions}", f"--seed={disk.seed}", f"--size={disk.size}",
-            "--copy-source=/srv", f"/mnt/{output}"]  # fmt: skip
-    env = {"SYSTEMD_REPART_MKFS_OPTIONS_EXT4": mkfs, "SOURCE_DATE_EPOCH": str(epoch), "TMPDIR": "/mnt"}
+            "--copy-source=/srv", f"--sector-size={SECTOR}", f"/mnt/{output}"]  # fmt: skip
+    env = {"SYSTEMD_REPART_MKFS_OPTIONS_EXT4": mkfs, "TMPDIR": "/mnt"}
     enter(tree, argv, binds={work: "/mnt", source: "/srv"}, env=env)

@@ -48,7 +48,15 @@ UNIT_PLACES = {
 }
 CMDLINE = "console=tty0 console=ttyS0,115200 rootfstype=ramfs panic=10 oops=panic loglevel=4 lockdown=integrity"
 STUB_PACKAGE = "systemd-boot-efi"
-INIT_FLAGS = ("-Os", "-static", "-nostdlib", "-fno-asynchronous-unwind-tables", "-fno-stack-protector", "-Wall", "-Werror")
+INIT_FLAGS = (
+    "-Os",
+    "-static",
+    "-nostdlib",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-stack-protector",
+    "-Wall",
+    "-Werror",
+)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAGIC = b"\x7fELF"
-LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib/systemd")
+LIBRARY_DIRECTORIES = (
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib64",
+    "usr/lib",
+    "usr/lib/x86_64-linux-gnu/systemd",
+    "usr/lib/systemd",
+)
 
 
 def is_elf(path: Path) -> bool:

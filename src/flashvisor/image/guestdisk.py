@@ -54,6 +54,7 @@ MASKED = ("sshd-keygen.service",)  # cloud-init makes the one host key that is u
 DISK_SIZE = 2 * GIB
 ROOT_UUID = UUID("6f1c0f0e-2a5d-5b8f-9c57-1d0c8a2f3e41")  # of the root file system; any fixed one
 DISK_SEED = UUID("c2a7b1de-54c8-4a7e-8a3b-0d6b1f4e9c75")  # the partitions' UUIDs follow from it
+LAYOUT = "2"  # count up when what host/repart.py does changes
 SECRETS = "etc/ssh/ssh_host_*"
 KERNEL_HOOK = "/etc/kernel/postinst.d/zz-unified-image"
 SCRIPT = b"#!"
@@ -90,12 +91,12 @@ def debian_disk(cache: Cache) -> Path:
             _copy_tree(root, packages, shop)
             prepare(shop.work / "tree")
             disk = repart.Disk(definitions="repart.d", seed=DISK_SEED, size=DISK_SIZE, ext4_uuid=ROOT_UUID)
-            repart.make_disk(root, shop.work, disk, source=shop.work / "tree", output="disk.raw", epoch=EPOCH)
+            repart.make_disk(root, shop.work, disk, source=shop.work / "tree", output="disk.raw")
             qemu_img.compress(shop.work / "disk.raw", place / "debian-13.qcow2")
 
     inputs = {name: versions[name] for name in ("dosfstools", "e2fsprogs", "mtools", "systemd-repart")}
-    inputs |= {"packages": packages.name, "own": digest(json.dumps(_own_texts())), "size": str(DISK_SIZE)}
-    inputs |= {"uuids": f"{ROOT_UUID} {DISK_SEED}", "units": " ".join([*ENABLED, "/", *DISABLED, "/", *MASKED])}
+    inputs |= {"packages": packages.name, "own": digest(json.dumps(_own_texts())), "size": f"{DISK_SIZE}"}
+    inputs |= {"layout": LAYOUT, "uuids": f"{ROOT_UUID} {DISK_SEED}", "units": str((ENABLED, DISABLED, MASKED))}
     step = Step("guest-debian", inputs=inputs, build=make, title="Debian guest disk", expected=30, space=3 * GIB)
     return cache.get(step) / "debian-13.qcow2"
 

@@ -53,7 +53,11 @@ def kernel_step(cache: Cache, module_key: str) -> Step:
     versions = installed(root)
     config = (RECIPE / "kernel.config").read_text()
     inputs = {name: versions[name] for name in TOOLCHAIN}
-    inputs |= {"config": digest(config), "module key": digest(module_key), "stamps": digest(str({**STAMPS, "SOURCE_DATE_EPOCH": str(EPOCH)}))}
+    inputs |= {
+        "config": digest(config),
+        "module key": digest(module_key),
+        "stamps": digest(str({**STAMPS, "SOURCE_DATE_EPOCH": str(EPOCH)})),
+    }
     return Step(
         "kernel",
         inputs=inputs,

@@ -104,7 +104,11 @@ def account(
         for name, limit in limits.items()
     ]
     return Ledger(
-        slot_bytes=slot_bytes, limit_bytes=SLOT_LIMIT, goal_bytes=SLOT_GOAL, scale=round(scale, 4), components=tuple(rows)
+        slot_bytes=slot_bytes,
+        limit_bytes=SLOT_LIMIT,
+        goal_bytes=SLOT_GOAL,
+        scale=round(scale, 4),
+        components=tuple(rows),
     )
 
 

@@ -46,7 +46,7 @@ def python_files(cache: Cache, packages: Path, recipe: Recipe, source: Path) -> 
     wheels = cache.get(_wheels_step())
     ours = {str(path.relative_to(source)): sha256_file(path) for path in _our_files(source)}
     inputs = {"ours": digest(json.dumps(ours)), "wheels": wheels.name, "packages": packages.parent.name}
-    inputs |= {"extra": " ".join(recipe.python.extra), "trace": digest((RECIPE / "trace.py").read_text())}
+    inputs |= {"extra": " ".join((*recipe.python.extra, "whole:", *recipe.python.whole)), "trace": digest((RECIPE / "trace.py").read_text())}
 
     def build(place: Path) -> None:
         _compile(place, packages=packages, wheels=wheels / "site", source=source, recipe=recipe)
@@ -102,7 +102,9 @@ def _compile(place: Path, *, packages: Path, wheels: Path, source: Path, recipe:
         "packages": [f"flashvisor.{name}" for name in OURS],
         "leave_out": NOT_IN_FLASH,
         "modules": ["flashvisor.errors", *LATE, *recipe.python.extra],
-        "roots": ["/mnt/ours", "/srv"],
+        "ours": ["/mnt/ours"],
+        "wheels": ["/srv"],
+        "whole": recipe.python.whole,
         "out": "/mnt/compiled",
     }
     done = enter(
@@ -120,5 +122,7 @@ def _origin(what: Mapping[str, str], place: Path, packages: Path, wheels: Path) 
     file, source = what["file"], what["source"]
     outside = {"/mnt/": place, "/srv/": wheels}
     path = next((root / file.removeprefix(mark) for mark, root in outside.items() if file.startswith(mark)), None)
-    owner = wheel_packages(wheels).get(source.removeprefix("/srv/").split("/")[0], "") if source.startswith("/srv/") else ""
+    owner = (
+        wheel_packages(wheels).get(source.removeprefix("/srv/").split("/")[0], "") if source.startswith("/srv/") else ""
+    )
     return (path or packages / file.lstrip("/")), (f"pypi:{owner}" if owner else "")

@@ -29,9 +29,10 @@ class Component(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Python(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Python modules that tracing does not find."""
+    """Python modules that tracing does not find: `extra` by name, `whole` packages of wheels."""
 
     extra: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,8 +23,8 @@ TREE = "tree"  # the tree's directory inside a step's result
 
 BUILD_PACKAGES = (
     "bc", "bison", "build-essential", "ca-certificates", "cpio", "dosfstools", "e2fsprogs", "erofs-utils", "flex", "kmod",
-    "libaio-dev", "libattr1-dev", "libcap-ng-dev", "libelf-dev", "libfdt-dev", "libglib2.0-dev", "libgnutls28-dev", "libjson-c-dev", "libnl-3-dev",
-    "libnl-route-3-dev",    "libpixman-1-dev", "libseccomp-dev", "libssl-dev", "libtasn1-6-dev", "liburing-dev", "libxml2-dev", "libxml2-utils",
+    "libacl1-dev", "libaio-dev", "libattr1-dev", "libcap-ng-dev", "libelf-dev", "libfdt-dev", "libglib2.0-dev", "libgnutls28-dev", "libjson-c-dev", "libnl-3-dev",
+    "libnl-route-3-dev",    "libpixman-1-dev", "libseccomp-dev", "libselinux1-dev", "libssl-dev", "libtasn1-6-dev", "liburing-dev", "libxml2-dev", "libxml2-utils",
     "libzstd-dev", "linux-source-6.12", "meson", "mtools",
     "ninja-build", "pkg-config", "python3", "python3-pefile", "python3-pip", "python3-docutils", "python3-venv", "rsync",
     "squashfs-tools", "systemd-boot-efi", "systemd-repart", "systemd-ukify", "xsltproc", "xz-utils", "zlib1g-dev", "zstd",
@@ -50,7 +50,12 @@ def build_root(cache: Cache) -> Path:
     parts = " && ".join(f"apt-get source -qq --download-only {part} {' '.join(SOURCES)}" for part in ARCHIVES)
     fetch = f"chroot \"$1\" sh -c 'cd /usr/src && apt-get update -qq && {parts}'"
     return _tree(
-        cache, "buildroot", BUILD_PACKAGES, title="Debian build root", expected=60, options=[f"--customize-hook={fetch}"]
+        cache,
+        "buildroot",
+        BUILD_PACKAGES,
+        title="Debian build root",
+        expected=60,
+        options=[f"--customize-hook={fetch}"],
     )
 
 
@@ -69,9 +74,7 @@ def _tree(
 ) -> Path:
     def fill(place: Path) -> None:
         log = cache.root / "logs" / f"{name}.log"
-        make_tree(
-            place / TREE, SUITE, packages, variant="apt", log_to=log, options=options, with_sources=bool(options)
-        )
+        make_tree(place / TREE, SUITE, packages, variant="apt", log_to=log, options=options, with_sources=bool(options))
 
     inputs = {"suite": SUITE, "packages": " ".join(packages), "options": " ".join(options)}
     return cache.get(Step(name, inputs=inputs, build=fill, title=title, expected=expected, space=3 * GIB)) / TREE

@@ -22,6 +22,7 @@ from flashvisor.lab.machine import Accel
 LIMIT = 10.0  # seconds; where KVM works the probe ends within one
 ANSWER = b"K"
 SECTOR = 512  # bytes
+DISK = 1 << 20  # bytes; SeaBIOS starts nothing from a disk of one sector
 CODE = bytes.fromhex(
     "b0 4b"  # mov al, 'K'
     "e6 e9"  # out 0xe9, al     QEMU's debug port
@@ -80,9 +81,9 @@ def probe(accel: Accel, sector: bytes = BOOT_SECTOR) -> bool:
     """Boots a sector of 512 bytes, and tells whether it said what it should within LIMIT seconds."""
     with tempfile.TemporaryDirectory(prefix="flashvisor-probe-") as name:
         disk, said = Path(name) / "disk.img", Path(name) / "said"
-        disk.write_bytes(sector)
+        disk.write_bytes(sector.ljust(DISK, b"\0"))
         try:
-            run(probe_argv(accel, disk, said), timeout=LIMIT)
+            run(probe_argv(accel, disk, said), cwd=disk.parent, timeout=LIMIT)
         except (CommandFailedError, CommandTimeoutError):
             return False
         return said.read_bytes() == ANSWER

@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from flashvisor.errors import RackStateError
 from flashvisor.host import clock
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.05  # seconds between two looks of somebody who waits
 EVIDENCE_LINES = 30
-FIRMWARE = "firmware"  # the stage's name
+FIRMWARE, KERNEL_START = "firmware", "kernel-start"  # stages that the lab itself names
 # OVMF's word when it hands over, and the agent's stages. The agent's own time counts from the kernel's start.
 STAGE_LINE = re.compile(rb"flashvisor: stage=(?P<name>[\w.-]+) t=(?P<own>\d+\.\d+)|(?P<firmware>BdsDxe: starting Boot)")
 ESCAPE_SEQUENCE = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>c])")
@@ -139,19 +140,20 @@ def find_moments(data: bytes, *, offset: int, seconds: float, within: float) -> 
     return moments
 
 
-def insert_kernels(moments: Sequence[Moment]) -> tuple[Moment, ...]:
-    """Adds a moment "kernel" to each boot: when the kernel's clock, which the agent's times count from, was 0. Pure.
+def settle(moments: Sequence[Moment]) -> tuple[Moment, ...]:
+    """Puts all moments on the lab's clock, and adds "kernel-start" to each boot: when the server's own clock was 0. Pure.
 
-    Nothing on the console tells it; it is a line's time less the server's own time in it. Every line is seen at its
-    time or later, so the smallest difference of a boot is the nearest.
+    Nothing on the console tells when the kernel's clock started; it is a line's time less the server's own time in
+    it. Every line is seen at its time or later, so the smallest difference of a boot is the nearest. A stage that the
+    agent reports only later (those before it ran) then gets the time at which it was reached.
     """
     told: list[Moment] = []
     for boot in _boots(moments):
-        starts = [(moment.seconds - moment.own, moment) for moment in boot if moment.own is not None]
-        if starts:
-            seconds, source = min(starts, key=lambda start: start[0])
-            kernel = msgspec.structs.replace(source, name="kernel", seconds=round(seconds, 3), own=0.0)
-            boot.insert(next(index for index, moment in enumerate(boot) if moment.own is not None), kernel)
+        owned = [(moment.seconds - moment.own, moment) for moment in boot if moment.own is not None]
+        if owned:
+            start, source = min(owned, key=lambda pair: pair[0])
+            boot.insert(boot.index(owned[0][1]), replace(source, name=KERNEL_START, own=0.0))
+            boot = [m if m.own is None else replace(m, seconds=round(start + m.own, 3)) for m in boot]
         told += boot
     return tuple(told)
 

@@ -31,7 +31,7 @@ from flashvisor.host import clock, processes, qemu_system, sockets
 from flashvisor.host.locks import exclusive
 from flashvisor.lab import power as switch
 from flashvisor.lab.machine import API_PORT, SERIAL_SOCKET, UPLINK, Accel, Paths
-from flashvisor.lab.seriallog import LOOK, Moment, SerialLog, Tail, insert_kernels, last_lines
+from flashvisor.lab.seriallog import LOOK, Moment, SerialLog, Tail, last_lines, settle
 from flashvisor.lab.state import read_server, read_servers, write
 
 if TYPE_CHECKING:
@@ -240,12 +240,12 @@ class Server:
             raise WaitTimeoutError(f"{self.name} still runs after {limit:.0f} s", evidence=last_lines(self.serial_log))
 
     def timeline(self) -> tuple[Moment, ...]:
-        """Returns the stages since power-on as the lab saw them, with the kernel's start among them."""
+        """Returns the stages since power-on on the lab's clock, with "kernel-start" among them (`seriallog.settle`)."""
         power = self._state().power
         log = SerialLog(self.paths, power.since if power else 0.0)
         if power is not None:
             log.look()
-        return insert_kernels(log.moments())
+        return settle(log.moments())
 
     def screenshot(self, path: Path) -> None:
         """Writes what the screen shows, as PNG.

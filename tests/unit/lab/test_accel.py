@@ -62,7 +62,8 @@ def test_a_damaged_answer_is_asked_for_again(machine: Machine, tmp_path: Path) -
 
 
 def test_a_guest_that_hangs_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(argv: list[str], *, timeout: float) -> None:
+    def hang(argv: list[str], *, cwd: Path, timeout: float) -> None:
+        assert cwd.is_dir()
         raise CommandTimeoutError(f"{argv[0]} did not end within {timeout}")
 
     monkeypatch.setattr(accel, "run", hang)

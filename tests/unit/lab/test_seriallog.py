@@ -9,7 +9,7 @@ import pytest
 from flashvisor.errors import RackStateError
 from flashvisor.host import clock
 from flashvisor.lab.machine import Paths
-from flashvisor.lab.seriallog import Moment, SerialLog, Tail, find_moments, insert_kernels, last_lines
+from flashvisor.lab.seriallog import Moment, SerialLog, Tail, find_moments, last_lines, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,28 +96,29 @@ def test_a_damaged_record_is_an_error(paths: Paths) -> None:
         SerialLog(paths, power_on=0.0)
 
 
-def test_the_kernel_starts_where_the_nearest_line_says_in_each_boot() -> None:
+def test_each_boot_is_put_on_the_labs_clock_by_its_nearest_line() -> None:
     boots = [
         moment("firmware", 4.0),
+        moment("kernel", 9.5, own=1.25),  # reported late, by the agent
         moment("agent", 9.5, own=2.0),
         moment("ready", 10.0, own=3.0),
         moment("firmware", 20.0),
         moment("agent", 23.0, own=1.0),
     ]
-    told = [(each.name, each.seconds) for each in insert_kernels(boots)]
-    assert told == [
-        ("firmware", 4.0),
-        ("kernel", 7.0),
-        ("agent", 9.5),
-        ("ready", 10.0),
-        ("firmware", 20.0),
-        ("kernel", 22.0),
-        ("agent", 23.0),
+    assert [(each.name, each.seconds, each.own) for each in settle(boots)] == [
+        ("firmware", 4.0, None),
+        ("kernel-start", 7.0, 0.0),
+        ("kernel", 8.25, 1.25),
+        ("agent", 9.0, 2.0),
+        ("ready", 10.0, 3.0),
+        ("firmware", 20.0, None),
+        ("kernel-start", 22.0, 0.0),
+        ("agent", 23.0, 1.0),
     ]
 
 
 def test_without_a_stage_no_kernel_is_claimed() -> None:
-    assert [each.name for each in insert_kernels([moment("firmware", 4.0)])] == ["firmware"]
+    assert [each.name for each in settle([moment("firmware", 4.0)])] == ["firmware"]
 
 
 def test_a_tail_gives_an_unfinished_line_again(tmp_path: Path) -> None:

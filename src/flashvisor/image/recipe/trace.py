@@ -11,6 +11,7 @@ import py_compile
 import sys
 from pathlib import Path
 
+PACKAGES = "/usr/lib/python3/dist-packages"
 request = json.load(sys.stdin)
 for name in request["packages"]:
     package = importlib.import_module(name)
@@ -20,26 +21,33 @@ for name in request["packages"]:
 for name in request["modules"]:
     importlib.import_module(name)
 
+
+def compiled(source: Path, inside: str, *, optimize: int) -> dict[str, str]:
+    """Compiles one file; nothing in the image changes, so nothing is compared with a source that is not there."""
+    target = Path(request["out"] + inside).with_suffix(".pyc")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    py_compile.compile(
+        str(source), str(target), dfile=inside, doraise=True, optimize=optimize,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )  # fmt: skip
+    return {"file": str(target), "source": str(source)}
+
+
+# What was imported; and the whole of the packages that import parts of themselves by name, later. Those read their
+# own __init__.py for that (anyio's lazy imports), so it stays as source.
 found = {}
-for name, module in sorted(sys.modules.items()):
-    file = getattr(module, "__file__", None)
-    if not file or name == "__main__":
-        continue
-    source = Path(file)
-    home = next((root for root in request["roots"] if source.is_relative_to(root)), None)
-    if home:
-        inside = f"/usr/lib/python3/dist-packages/{source.relative_to(home)}"
-    else:
-        inside = str(source)
-    if source.suffix == ".py":
-        target = Path(request["out"] + inside).with_suffix(".pyc")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Nothing in the image changes, so nothing is compared with a source that is not there.
-        py_compile.compile(
-            str(source), str(target), dfile=inside, doraise=True, optimize=0 if home else 2,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )  # fmt: skip
-        found[str(Path(inside).with_suffix(".pyc"))] = {"file": str(target), "source": str(source)}
+sources = {Path(module.__file__) for name, module in sys.modules.items() if getattr(module, "__file__", None)}
+sources -= {Path(__file__)}
+for wheels in request["wheels"]:
+    for name in request["whole"]:
+        sources |= {path for path in Path(wheels, name).rglob("*.py") if path.name != "pytest_plugin.py"}
+for source in sorted(sources):
+    home = next((root for root in (*request["ours"], *request["wheels"]) if source.is_relative_to(root)), None)
+    inside = f"{PACKAGES}/{source.relative_to(home)}" if home else str(source)
+    whole = home and source.relative_to(home).parts[0] in request["whole"]
+    if source.suffix == ".py" and not (whole and source.name == "__init__.py"):
+        # Docstrings are for those who read the source, and this image holds none.
+        found[str(Path(inside).with_suffix(".pyc"))] = compiled(source, inside, optimize=2)
     else:
         found[inside] = {"file": str(source), "source": str(source)}
 json.dump(found, sys.stdout)

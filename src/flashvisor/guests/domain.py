@@ -170,7 +170,6 @@ def _features(domain: ET.Element) -> None:
     ET.SubElement(features, "apic")
     # Fewer things to attack, and SMM is slow under nested virtualisation. Our OVMF does not need it.
     ET.SubElement(features, "smm", state="off")
-    ET.SubElement(features, "vmport", state="off")
 
 
 def _cpu(domain: ET.Element, nested: bool) -> None:

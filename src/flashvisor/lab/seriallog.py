@@ -141,7 +141,7 @@ def find_moments(data: bytes, *, offset: int, seconds: float, within: float) -> 
 
 
 def settle(moments: Sequence[Moment]) -> tuple[Moment, ...]:
-    """Puts all moments on the lab's clock, and adds "kernel-start" to each boot: when the server's own clock was 0. Pure.
+    """Puts all moments on the lab's clock, and adds "kernel-start", when the server's own clock was 0. Pure.
 
     Nothing on the console tells when the kernel's clock started; it is a line's time less the server's own time in
     it. Every line is seen at its time or later, so the smallest difference of a boot is the nearest. A stage that the

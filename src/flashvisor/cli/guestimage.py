@@ -44,6 +44,5 @@ def debian(output: Path, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    print_fields(
-        [("file", report.file), ("size", show_size(report.bytes)), ("disk", f"{show_size(DISK_SIZE)}, grows with the guest's")]
-    )
+    disk = f"{show_size(DISK_SIZE)}, grows with the guest's"
+    print_fields([("file", report.file), ("size", show_size(report.bytes)), ("disk", disk)])

@@ -23,7 +23,7 @@ def version() -> str:
     return run(["bwrap", "--version"]).stdout.strip()
 
 
-def enter(
+def enter(  # noqa: PLR0913
     tree: Path,
     argv: Sequence[str],
     *,

@@ -134,8 +134,8 @@ def _filesystem(cache: Cache, entries: Sequence[root.Entry]) -> Path:
     """Returns the step's directory with `root.squashfs` and `weights.json`."""
     tree = build_root(cache)
     lines = [
-        f"{entry.path} {entry.mode:o} {entry.target} {sha256_file(entry.source) if entry.source else ''} {entry.component}"
-        for entry in entries
+        f"{one.path} {one.mode:o} {one.target} {sha256_file(one.source) if one.source else ''} {one.component}"
+        for one in entries
     ]
 
     def make(place: Path) -> None:

@@ -40,7 +40,7 @@ def needed(path: Path) -> list[str]:
     with path.open("rb") as file:
         elf = ELFFile(file)
         names = [
-            tag.needed
+            str(tag.needed)  # type: ignore[attr-defined]  # pyelftools sets it by the tag's kind
             for section in elf.iter_sections()
             if isinstance(section, DynamicSection)
             for tag in section.iter_tags("DT_NEEDED")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import filecmp
 import json
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from flashvisor.image.trees import SUITE, build_root, installed
 from flashvisor.image.workshop import EPOCH, workshop
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from flashvisor.image.cache import Cache
@@ -60,6 +62,31 @@ KERNEL_HOOK = "/etc/kernel/postinst.d/zz-unified-image"
 SCRIPT = b"#!"
 
 
+@dataclass(frozen=True)
+class System:
+    """A Debian system that is laid onto a disk of its own.
+
+    Args:
+        packages: From Debian, with what they depend on.
+        files: Ours, by path without the leading /; what begins with #! becomes a program.
+        size: Of the disk, in bytes.
+        dpkg_options: See dpkg(1).
+        initramfs: Whether tiny-initramfs makes the initramfs; else it is the one that the kernel's package has made.
+        enabled: Units that systemctl(1) enables, after the packages' own scripts have enabled theirs.
+        disabled: Units that it disables.
+        masked: Units that it masks.
+    """
+
+    packages: tuple[str, ...]
+    files: Mapping[str, bytes]
+    size: int
+    dpkg_options: tuple[str, ...] = ()
+    initramfs: bool = True
+    enabled: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+
+
 def build_debian(cache: Cache, output: Path) -> Path:
     """Puts the image where a site file can name it. A file that is the same already is left alone.
 
@@ -81,24 +108,57 @@ def debian_disk(cache: Cache) -> Path:
         NoNetworkError: the mirror cannot be reached.
         CommandFailedError: a step's program failed.
     """
-    root = build_root(cache)
-    packages = _packages(cache)
-    versions = installed(root)
+    root, system = build_root(cache), guest_system()
+    packages = packages_of_system(cache, "guest-debian", system, title="Debian packages of the guest", expected=110)
 
     def make(place: Path) -> None:
         with workshop(root, place, cache.root / "logs/guest-debian.log") as shop:
-            shutil.copytree(OWN / "repart.d", shop.work / "repart.d")
-            _copy_tree(root, packages, shop)
-            prepare(shop.work / "tree")
-            disk = repart.Disk(definitions="repart.d", seed=DISK_SEED, size=DISK_SIZE, ext4_uuid=ROOT_UUID)
-            repart.make_disk(root, shop.work, disk, source=shop.work / "tree", output="disk.raw")
-            qemu_img.compress(shop.work / "disk.raw", place / "debian-13.qcow2")
+            qemu_img.compress(lay_out(shop, packages, system), place / "debian-13.qcow2")
 
-    inputs = {name: versions[name] for name in ("dosfstools", "e2fsprogs", "mtools", "systemd-repart")}
-    inputs |= {"packages": packages.name, "own": digest(json.dumps(_own_texts())), "size": f"{DISK_SIZE}"}
-    inputs |= {"layout": LAYOUT, "uuids": f"{ROOT_UUID} {DISK_SEED}", "units": str((ENABLED, DISABLED, MASKED))}
+    inputs = inputs_of_system(root, packages, system)
     step = Step("guest-debian", inputs=inputs, build=make, title="Debian guest disk", expected=30, space=3 * GIB)
     return cache.get(step) / "debian-13.qcow2"
+
+
+def guest_system() -> System:
+    """Returns what a Debian guest consists of."""
+    return System(
+        packages=PACKAGES,
+        files=own_files(),
+        size=DISK_SIZE,
+        dpkg_options=DPKG_OPTIONS,
+        enabled=ENABLED,
+        disabled=DISABLED,
+        masked=MASKED,
+    )
+
+
+def lay_out(shop: Workshop, packages: Path, system: System) -> Path:
+    """Makes a system's disk in a workshop; returns the raw image, which has holes.
+
+    Args:
+        shop: In the build root.
+        packages: From `packages_of_system`; it is left as it is.
+        system: What is made.
+
+    Raises:
+        CommandFailedError: a step's program failed.
+    """
+    shutil.copytree(OWN / "repart.d", shop.work / "repart.d")
+    _copy_tree(shop.root, packages, shop)
+    prepare(shop.work / "tree", system)
+    disk = repart.Disk(definitions="repart.d", seed=DISK_SEED, size=system.size, ext4_uuid=ROOT_UUID)
+    repart.make_disk(shop.root, shop.work, disk, source=shop.work / "tree", output="disk.raw")
+    return shop.work / "disk.raw"
+
+
+def inputs_of_system(root: Path, packages: Path, system: System) -> dict[str, str]:
+    """Returns all that determines what `lay_out` makes, for the cache."""
+    versions = installed(root)
+    inputs = {name: versions[name] for name in ("dosfstools", "e2fsprogs", "mtools", "systemd-repart")}
+    inputs |= {"packages": packages.name, "own": digest(json.dumps(_own_texts(system))), "size": f"{system.size}"}
+    units = (system.enabled, system.disabled, system.masked)
+    return inputs | {"layout": LAYOUT, "uuids": f"{ROOT_UUID} {DISK_SEED}", "units": str(units)}
 
 
 def own_files() -> dict[str, bytes]:
@@ -111,9 +171,9 @@ def own_files() -> dict[str, bytes]:
     }
 
 
-def prepare(tree: Path) -> None:
-    """Makes a guest's root of a tree of packages: our settings, its units, its initramfs and what firmware starts."""
-    for name, data in own_files().items():
+def prepare(tree: Path, system: System) -> None:
+    """Makes a system's root of a tree of packages: our settings, its units, its initramfs and what firmware starts."""
+    for name, data in system.files.items():
         place = tree / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
@@ -121,42 +181,54 @@ def prepare(tree: Path) -> None:
     for secret in tree.glob(SECRETS):
         secret.unlink()
     (tree / "etc/machine-id").write_bytes(b"")  # every guest gets its own at its first boot
-    for word, units in (("enable", ENABLED), ("disable", DISABLED), ("mask", MASKED)):
+    for word, units in (("enable", system.enabled), ("disable", system.disabled), ("mask", system.masked)):
         enter(tree, ["systemctl", "--root=/mnt", word, *units], binds={tree: "/mnt"})
-    _make_bootable(tree)
+    _make_bootable(tree, initramfs=system.initramfs)
     # Caches of /etc and /var are as new as /usr: without this, the first boot makes them again.
     enter(tree, ["/usr/lib/systemd/systemd-update-done"], binds={tree / "etc": "/etc", tree / "var": "/var"})
 
 
-def _make_bootable(tree: Path) -> None:
+def _make_bootable(tree: Path, *, initramfs: bool) -> None:
     """Has the guest's own tools make its initramfs, and its own hook the file that firmware starts."""
     (tree / "boot/efi").mkdir(mode=0o755, exist_ok=True)
     for kernel in sorted((tree / "boot").glob("vmlinuz-*")):
         version = kernel.name.removeprefix("vmlinuz-")
-        initramfs = ["mktirfs", "-o", f"/boot/initrd.img-{version}", version]
-        enter(tree, initramfs, binds={tree / "boot": "/boot"}, env={"TMPDIR": "/tmp", "SOURCE_DATE_EPOCH": str(EPOCH)})  # noqa: S108 - inside
+        make = ["mktirfs", "-o", f"/boot/initrd.img-{version}", version]
+        if initramfs:
+            enter(tree, make, binds={tree / "boot": "/boot"}, env={"TMPDIR": "/tmp", "SOURCE_DATE_EPOCH": str(EPOCH)})  # noqa: S108 - inside
         enter(tree, [KERNEL_HOOK, version], binds={tree / "boot/efi": "/boot/efi"})
 
 
-def _packages(cache: Cache) -> Path:
-    """Returns the step's directory with a tree of the guest's packages, configured."""
+def packages_of_system(cache: Cache, name: str, system: System, *, title: str, expected: float) -> Path:
+    """Returns the step's directory with a tree of the system's packages, configured.
+
+    Args:
+        cache: The build cache.
+        name: Of the system, in the step's name.
+        system: Whose packages.
+        title: What a person sees while it runs.
+        expected: Seconds on 2 cores.
+
+    Raises:
+        NotRootError: not root.
+        NoNetworkError: the mirror cannot be reached.
+    """
+    step = f"{name}-packages"
 
     def make(place: Path) -> None:
-        options = [*(f"--dpkgopt={option}" for option in DPKG_OPTIONS), "--skip=output/dev"]
-        log = cache.root / "logs/guest-debian-packages.log"
-        make_tree(place / "tree", SUITE, PACKAGES, variant="minbase", log_to=log, options=options)
+        options = [*(f"--dpkgopt={option}" for option in system.dpkg_options), "--skip=output/dev"]
+        log = cache.root / f"logs/{step}.log"
+        make_tree(place / "tree", SUITE, system.packages, variant="minbase", log_to=log, options=options)
 
-    inputs = {"suite": SUITE, "packages": " ".join(PACKAGES), "options": " ".join(DPKG_OPTIONS)}
-    title = "Debian packages of the guest"
-    return cache.get(
-        Step("guest-debian-packages", inputs=inputs, build=make, title=title, expected=110, space=1500 * MIB)
-    )
+    packages, options = " ".join(system.packages), " ".join(system.dpkg_options)
+    inputs = {"suite": SUITE, "packages": packages, "options": options}
+    return cache.get(Step(step, inputs=inputs, build=make, title=title, expected=expected, space=3 * GIB))
 
 
 def _copy_tree(root: Path, packages: Path, shop: Workshop) -> None:
     enter(root, ["cp", "-a", "/srv/tree", "/mnt/tree"], binds={packages: "/srv", shop.work: "/mnt"}, log_to=shop.log)
 
 
-def _own_texts() -> dict[str, str]:
+def _own_texts(system: System) -> dict[str, str]:
     parts = {path.name: path.read_text() for path in sorted((OWN / "repart.d").iterdir())}
-    return parts | {name: data.decode() for name, data in own_files().items()}
+    return parts | {name: data.decode() for name, data in system.files.items()}

@@ -25,8 +25,9 @@ OPTIONS = (
     "--prefix=/usr", "--sysconfdir=/etc", "--localstatedir=/var", "--libdir=lib/x86_64-linux-gnu",
     "-Drunstatedir=/run", "-Dauto_features=disabled", "-Dsystem=true", "-Doptimization=s", "-Dbuildtype=plain",
     "-Ddriver_qemu=enabled", "-Ddriver_libvirtd=enabled", "-Ddriver_remote=enabled", "-Ddriver_network=disabled",
-    "-Dcapng=enabled", "-Djson_c=enabled", "-Dlibnl=enabled", "-Dattr=enabled", "-Dselinux=enabled",  # ACL and SELinux labels: without, libvirt gives guests no /dev of their own
-   
+    "-Dcapng=enabled", "-Djson_c=enabled", "-Dlibnl=enabled", "-Dattr=enabled",
+    # With ACL and SELinux labels only does libvirt give each guest a /dev of its own.
+    "-Dselinux=enabled",
     "-Dqemu_user=libvirt-qemu", "-Dqemu_group=kvm", "-Dinit_script=none",
     "-Ddocs=disabled", "-Dtests=disabled", "-Dnls=disabled", "-Dpackager=flashvisor",
 )  # fmt: skip

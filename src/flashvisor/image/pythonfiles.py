@@ -46,7 +46,8 @@ def python_files(cache: Cache, packages: Path, recipe: Recipe, source: Path) -> 
     wheels = cache.get(_wheels_step())
     ours = {str(path.relative_to(source)): sha256_file(path) for path in _our_files(source)}
     inputs = {"ours": digest(json.dumps(ours)), "wheels": wheels.name, "packages": packages.parent.name}
-    inputs |= {"extra": " ".join((*recipe.python.extra, "whole:", *recipe.python.whole)), "trace": digest((RECIPE / "trace.py").read_text())}
+    inputs |= {"extra": " ".join((*recipe.python.extra, "whole:", *recipe.python.whole))}
+    inputs |= {"trace": digest((RECIPE / "trace.py").read_text())}
 
     def build(place: Path) -> None:
         _compile(place, packages=packages, wheels=wheels / "site", source=source, recipe=recipe)

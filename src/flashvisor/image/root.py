@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 MOUNT_POINTS = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var", "/root")  # noqa: S108
 # No way to type a command, to become someone else, to log in from outside, to install or to compile.
-FORBIDDEN_NAMES = frozenset(
-    "sh bash dash ash zsh ksh csh tcsh fish busybox toybox sulogin login agetty getty su sudo doas pkexec passwd "
-    "ssh sshd dropbear telnetd rlogind apt apt-get dpkg rpm pip pip3 gcc cc c++ g++ clang ld as make perl gdb".split()
-)
+FORBIDDEN_NAMES = frozenset((
+    "sh", "bash", "dash", "ash", "zsh", "ksh", "csh", "tcsh", "fish", "busybox", "toybox", "sulogin", "login",
+    "agetty", "getty", "su", "sudo", "doas", "pkexec", "passwd", "ssh", "sshd", "dropbear", "telnetd", "rlogind",
+    "apt", "apt-get", "dpkg", "rpm", "pip", "pip3", "gcc", "cc", "c++", "g++", "clang", "ld", "as", "make", "perl",
+    "gdb",
+))  # fmt: skip
 GROUP_OR_WORLD_WRITABLE = 0o022
 SET_ID = 0o6000
 

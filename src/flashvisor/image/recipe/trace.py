@@ -36,7 +36,7 @@ def compiled(source: Path, inside: str, *, optimize: int) -> dict[str, str]:
 # What was imported; and the whole of the packages that import parts of themselves by name, later. Those read their
 # own __init__.py for that (anyio's lazy imports), so it stays as source.
 found = {}
-sources = {Path(module.__file__) for name, module in sys.modules.items() if getattr(module, "__file__", None)}
+sources = {Path(file) for module in sys.modules.values() if (file := getattr(module, "__file__", None))}
 sources -= {Path(__file__)}
 for wheels in request["wheels"]:
     for name in request["whole"]:

@@ -28,7 +28,7 @@ ALLOWED = {
     "anyio", "click", "h11", "idna", "typing_extensions", "sniffio",
 }
 ADMIN = {
-    "flashvisor.cli", "flashvisor.lab", "flashvisor.image",
+    "flashvisor.cli", "flashvisor.bench", "flashvisor.lab", "flashvisor.image",
     "flashvisor.api.client", "flashvisor.trust.certificates", "flashvisor.trust.keyring",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]

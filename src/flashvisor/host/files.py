@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20  # bytes
 GIB = 1 << 30  # bytes
 CHUNK = 1 * MIB  # bytes read at once
+BLOCK = 512  # bytes in stat(2)'s st_blocks
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -138,6 +139,11 @@ def copy_sparse(source: Path, target: Path) -> None:
             else:
                 file.write(chunk)
         file.truncate(source.stat().st_size)
+
+
+def bytes_on_disk(path: Path) -> int:
+    """Returns the bytes that a file's contents take on disk, without its holes (stat(2), st_blocks)."""
+    return path.stat().st_blocks * BLOCK
 
 
 def need_space(directory: Path, need: int, purpose: str) -> None:

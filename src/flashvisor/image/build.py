@@ -26,6 +26,7 @@ from flashvisor.image import root
 from flashvisor.image.cache import Step, digest
 from flashvisor.image.kernel import kernel
 from flashvisor.image.libvirt import libvirt
+from flashvisor.image.nolibc import compile_program
 from flashvisor.image.pythonfiles import python_files
 from flashvisor.image.qemu import qemu
 from flashvisor.image.recipes import RECIPE, load
@@ -48,15 +49,6 @@ UNIT_PLACES = {
 }
 CMDLINE = "console=tty0 console=ttyS0,115200 rootfstype=ramfs panic=10 oops=panic loglevel=4 lockdown=integrity"
 STUB_PACKAGE = "systemd-boot-efi"
-INIT_FLAGS = (
-    "-Os",
-    "-static",
-    "-nostdlib",
-    "-fno-asynchronous-unwind-tables",
-    "-fno-stack-protector",
-    "-Wall",
-    "-Werror",
-)
 
 
 @dataclass(frozen=True)
@@ -155,11 +147,8 @@ def _unified(cache: Cache, linux: Path, filesystem: Path) -> Path:
 
     def make(place: Path) -> None:
         with workshop(tree, place, cache.root / "logs/unified.log") as shop:
-            shutil.copytree(linux / "nolibc", shop.work / "nolibc")
-            (shop.work / "init.c").write_text(source)
             (shop.work / "initrd").mkdir()
-            shop.run("gcc", *INIT_FLAGS, "-I/mnt/nolibc", "-o", "/mnt/initrd/init", "/mnt/init.c", "-lgcc")
-            shop.run("strip", "--strip-all", "/mnt/initrd/init")
+            compile_program(shop, linux / "nolibc", source, "initrd/init")
             shutil.copyfile(filesystem / "root.squashfs", shop.work / "initrd/root.squashfs")
             shutil.copyfile(linux / "bzImage", shop.work / "linux")
             for path in (shop.work / "initrd").iterdir():

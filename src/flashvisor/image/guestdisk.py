@@ -20,7 +20,7 @@ from uuid import UUID
 
 from flashvisor.host import qemu_img, repart
 from flashvisor.host.bubblewrap import enter
-from flashvisor.host.files import GIB, MIB, need_space, write_atomic
+from flashvisor.host.files import GIB, need_space, write_atomic
 from flashvisor.host.mmdebstrap import make_tree
 from flashvisor.image.cache import Step, digest
 from flashvisor.image.recipes import RECIPE
@@ -47,12 +47,28 @@ DPKG_OPTIONS = (
 )  # fmt: skip
 ENABLED = ("systemd-networkd.service",)
 DISABLED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service", "getty@tty1.service",
+    "apt-daily.timer", "apt-daily-upgrade.timer", "cloud-init-hotplugd.socket", "e2scrub_all.timer",
+    "e2scrub_reap.service", "getty@tty1.service", "remote-fs.target", "systemd-pstore.service",
     # A guest is ready when it answers, not when every card has a cable.
     "systemd-networkd-wait-online.service",
-    "systemd-pstore.service", "remote-fs.target",
 )  # fmt: skip
-MASKED = ("sshd-keygen.service",)  # cloud-init makes the one host key that is used
+MASKED = (
+    "sshd-keygen.service",  # cloud-init makes the one host key that is used
+    # Each is a process or more of the first seconds, for what a small virtual machine has not.
+    "dev-hugepages.mount", "modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@drm.service",
+    "modprobe@fuse.service", "modprobe@loop.service", "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-binfmt.service",
+    "systemd-journal-flush.service", "systemd-network-generator.service",
+    "systemd-networkd-persistent-storage.service", "systemd-udev-load-credentials.service",
+)  # fmt: skip
+# Programs that systemd runs at each start to make units; those for fstab, getty and run stay. cloud-init's looks for a
+# cloud: its target is always wanted here.
+MASKED_GENERATORS = (
+    "cloud-init-generator", "systemd-debug-generator", "systemd-gpt-auto-generator", "systemd-hibernate-resume-generator",
+    "systemd-rc-local-generator", "systemd-ssh-generator", "systemd-system-update-generator", "systemd-sysv-generator",
+    "systemd-tpm2-generator",
+)  # fmt: skip
+WANTED = ("multi-user.target", "cloud-init.target")
 DISK_SIZE = 2 * GIB
 ROOT_UUID = UUID("6f1c0f0e-2a5d-5b8f-9c57-1d0c8a2f3e41")  # of the root file system; any fixed one
 DISK_SEED = UUID("c2a7b1de-54c8-4a7e-8a3b-0d6b1f4e9c75")  # the partitions' UUIDs follow from it
@@ -75,6 +91,8 @@ class System:
         enabled: Units that systemctl(1) enables, after the packages' own scripts have enabled theirs.
         disabled: Units that it disables.
         masked: Units that it masks.
+        wanted: A target, and units that are started with it.
+        masked_generators: Of systemd.generator(7), by name.
     """
 
     packages: tuple[str, ...]
@@ -85,6 +103,8 @@ class System:
     enabled: tuple[str, ...] = ()
     disabled: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    wanted: tuple[str, ...] = ()
+    masked_generators: tuple[str, ...] = ()
 
 
 def build_debian(cache: Cache, output: Path) -> Path:
@@ -130,6 +150,8 @@ def guest_system() -> System:
         enabled=ENABLED,
         disabled=DISABLED,
         masked=MASKED,
+        wanted=WANTED,
+        masked_generators=MASKED_GENERATORS,
     )
 
 
@@ -157,7 +179,7 @@ def inputs_of_system(root: Path, packages: Path, system: System) -> dict[str, st
     versions = installed(root)
     inputs = {name: versions[name] for name in ("dosfstools", "e2fsprogs", "mtools", "systemd-repart")}
     inputs |= {"packages": packages.name, "own": digest(json.dumps(_own_texts(system))), "size": f"{system.size}"}
-    units = (system.enabled, system.disabled, system.masked)
+    units = (system.enabled, system.disabled, system.masked, system.wanted, system.masked_generators)
     return inputs | {"layout": LAYOUT, "uuids": f"{ROOT_UUID} {DISK_SEED}", "units": str(units)}
 
 
@@ -181,8 +203,14 @@ def prepare(tree: Path, system: System) -> None:
     for secret in tree.glob(SECRETS):
         secret.unlink()
     (tree / "etc/machine-id").write_bytes(b"")  # every guest gets its own at its first boot
-    for word, units in (("enable", system.enabled), ("disable", system.disabled), ("mask", system.masked)):
-        enter(tree, ["systemctl", "--root=/mnt", word, *units], binds={tree: "/mnt"})
+    words = {"enable": system.enabled, "disable": system.disabled, "mask": system.masked, "add-wants": system.wanted}
+    for word, units in words.items():
+        if units:
+            enter(tree, ["systemctl", "--root=/mnt", word, *units], binds={tree: "/mnt"})
+    generators = tree / "etc/systemd/system-generators"
+    generators.mkdir(exist_ok=True)
+    for name in system.masked_generators:
+        (generators / name).symlink_to("/dev/null")
     _make_bootable(tree, initramfs=system.initramfs)
     # Caches of /etc and /var are as new as /usr: without this, the first boot makes them again.
     enter(tree, ["/usr/lib/systemd/systemd-update-done"], binds={tree / "etc": "/etc", tree / "var": "/var"})
@@ -231,4 +259,5 @@ def _copy_tree(root: Path, packages: Path, shop: Workshop) -> None:
 
 def _own_texts(system: System) -> dict[str, str]:
     parts = {path.name: path.read_text() for path in sorted((OWN / "repart.d").iterdir())}
-    return parts | {name: data.decode() for name, data in system.files.items()}
+    # Latin-1 turns any bytes into a text of its own.
+    return parts | {name: data.decode("latin-1") for name, data in system.files.items()}

@@ -76,6 +76,7 @@ class ServerSpec:
         accel: What carries out its instructions; None: KVM where a probe guest boots on it, else emulation.
         uplink_nic: The card on the management network (DHCP, out by NAT).
         switch_nic: The card on the rack's switch.
+        system_disk: What the first data disk is a copy of, at most as large as it; None: it is blank.
     """
 
     name: str
@@ -90,6 +91,7 @@ class ServerSpec:
     accel: Accel | None = None
     uplink_nic: NicModel = NicModel.VIRTIO
     switch_nic: NicModel = NicModel.E1000E
+    system_disk: Path | None = None
 
 
 @dataclass(frozen=True)

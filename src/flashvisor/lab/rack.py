@@ -27,7 +27,7 @@ from flashvisor.errors import (
     UnreadableFileError,
 )
 from flashvisor.host import sockets
-from flashvisor.host.files import MIB, copy_sparse, need_space
+from flashvisor.host.files import MIB, bytes_on_disk, copy_sparse, need_space
 from flashvisor.host.locks import exclusive
 from flashvisor.lab.machine import API_PORT, SERVER_FILE, Paths
 from flashvisor.lab.power import power_on, stop_processes
@@ -67,14 +67,15 @@ class Rack:
             ServerDiedError: it did not start.
         """
         check_name(spec.name)
-        for path in (spec.flash, spec.firmware_vars):
+        sources = [path for path in (spec.flash, spec.firmware_vars, spec.system_disk) if path]
+        for path in sources:
             if not os.access(path, os.R_OK) or not path.is_file():
                 raise UnreadableFileError(f"{path}, which {spec.name} is to be made with, is not a file I can read")
         with exclusive(self._lock):
             paths = Paths(self.root / spec.name)
             if paths.state.exists():
                 raise ServerExistsError(f"{spec.name} is in the rack already, in {paths.directory}")
-            need_space(self.root, spec.flash.stat().st_size + LOGS, f"server {spec.name}")
+            need_space(self.root, sum(map(bytes_on_disk, sources)) + LOGS, f"server {spec.name}")
             try:
                 power_on(paths, self._furnish(spec, paths))
             except BaseException:
@@ -139,8 +140,10 @@ class Rack:
         half.directory.mkdir(parents=True)
         copy_sparse(spec.flash, half.flash)
         shutil.copyfile(spec.firmware_vars, half.firmware_vars)
+        if spec.system_disk:
+            copy_sparse(spec.system_disk, half.data_disk(0))
         for number, size in enumerate(spec.data_disks):
-            with half.data_disk(number).open("wb") as disk:
+            with half.data_disk(number).open("ab") as disk:
                 disk.truncate(size)
         taken = {port for state in read_servers(self.root) for port in state.forwards.values()}
         state = ServerState(spec=spec, switch=self._switch(), forwards={API_PORT: sockets.free_port(taken)})

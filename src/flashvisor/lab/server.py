@@ -113,6 +113,15 @@ class Server:
             return PowerState.OFF
         return PowerState.ON if processes.alive(power.qemu) else PowerState.ENDED
 
+    @property
+    def uptime(self) -> float:
+        """Seconds since power-on.
+
+        Raises:
+            ServerOffError: it is off.
+        """
+        return clock.monotonic() - self._power().since
+
     def report(self) -> ServerReport:
         """Returns the server at a glance."""
         state, power = self._state(), self.power

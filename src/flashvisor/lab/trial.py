@@ -22,7 +22,7 @@ from flashvisor.image.build import build
 from flashvisor.image.flashfile import flash_image
 from flashvisor.image.sbom import write_sboms
 from flashvisor.lab.machine import ServerSpec
-from flashvisor.trust.sshkey import ensure_pair
+from flashvisor.lab.sshkey import ensure_pair
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -190,3 +190,22 @@ def test_the_environment_names_the_rack(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("FLASHVISOR_LAB")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_root() == tmp_path / ".local/state/flashvisor/lab"
+
+
+def test_a_system_disk_is_a_copy_and_as_large_as_ordered(rack: Rack, spec: ServerSpec, tmp_path: Path) -> None:
+    system = tmp_path / "system.img"
+    system.write_bytes(b"system" + bytes(1 << 20))
+    paths = rack.up(replace(spec, system_disk=system, data_disks=(GIB, GIB))).paths
+    assert paths.data_disk(0).stat().st_size == GIB
+    with paths.data_disk(0).open("rb") as disk:
+        assert disk.read(6) == b"system"
+    assert paths.data_disk(1).stat().st_blocks == 0
+    assert read_server(paths.state).spec.system_disk == system
+
+
+def test_a_system_disk_that_is_not_there_is_told_before_anything_is_made(
+    rack: Rack, spec: ServerSpec, tmp_path: Path
+) -> None:
+    with pytest.raises(UnreadableFileError, match=r"missing\.img"):
+        rack.up(replace(spec, system_disk=tmp_path / "missing.img"))
+    assert rack.list() == ()

@@ -40,7 +40,7 @@ def server(files: Materials, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A server that is ready. Its serial log stays in build/lab-logs/."""
     rack = Rack(tmp_path_factory.mktemp("rack"))
     try:
-        server = power_on(rack, "lab", files.flash)
+        server = power_on(rack, "lab", files)
         yield server
     finally:
         LOGS.mkdir(parents=True, exist_ok=True)

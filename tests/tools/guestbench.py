@@ -30,7 +30,7 @@ def guest(directory: Path, hardware: Sequence[str], *, forward: int) -> Iterator
     port = sockets.free_port()
     argv = [
         qemu_system.PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-        "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
+        "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-la57",
         *hardware,
         "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{forward}",
         "-device", "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,romfile=",

@@ -64,10 +64,11 @@ class Result:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None if there is none."""
+        """Whether the goal is met, before anything is rounded; None if there is none."""
         if self.goal is None:
             return None
-        return (self.row.ratio if self.goal.of_ratio else self.row.value) <= self.goal.limit
+        measured = self.ours.median / self.theirs.median if self.goal.of_ratio else self.ours.median
+        return measured <= self.goal.limit
 
 
 @dataclass(frozen=True)

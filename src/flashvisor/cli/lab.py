@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from flashvisor.cli import terminal_session
+from flashvisor.cli.buildtools import open_cache
 from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds
 from flashvisor.cli.progress import timed
 from flashvisor.cli.session import json_option
 from flashvisor.errors import CommandLineError
+from flashvisor.image.labqemu import lab_qemu
 from flashvisor.lab import accel
 from flashvisor.lab.machine import API_PORT, ServerSpec
 from flashvisor.lab.rack import Rack, default_root
@@ -63,7 +65,8 @@ def up(name: str, *, flash: Path, count: int, memory: int, cpus: int, no_tpm: bo
         with timed("asking whether KVM boots a guest on this machine", accel.LIMIT):
             accel.kvm_boots(rack.root)
     names = [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
-    specs = [ServerSpec(name=each, flash=flash, memory=memory, cpus=cpus, tpm=not no_tpm) for each in names]
+    qemu = lab_qemu(open_cache())
+    specs = [ServerSpec(name=each, flash=flash, memory=memory, cpus=cpus, tpm=not no_tpm, qemu=qemu) for each in names]
     reports = [rack.up(spec).report() for spec in specs]
     if as_json:
         print_json(reports)

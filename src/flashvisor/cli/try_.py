@@ -38,7 +38,7 @@ def command(site: Path) -> None:
         with timed("asking whether KVM boots a guest on this machine", accel.LIMIT):
             accel.kvm_boots(rack.root)
     with timed("powering on a virtual server", READY_EXPECTED):
-        server = power_on(rack, NAME, files.flash)
+        server = power_on(rack, NAME, files)
     with progress(f"applying {site}", total=None):
         names = run_site(server, keyring, site)
     with connect(server, keyring) as client:

@@ -87,7 +87,7 @@ class System:
         files: Ours, by path without the leading /; what begins with #! becomes a program.
         size: Of the disk, in bytes.
         dpkg_options: See dpkg(1).
-        initramfs: Whether tiny-initramfs makes the initramfs; else it is the one that the kernel's package has made.
+        initramfs: The system's own program that makes the initramfs, with its options (mktirfs(8), mkinitramfs(8)).
         enabled: Units that systemctl(1) enables, after the packages' own scripts have enabled theirs.
         disabled: Units that it disables.
         masked: Units that it masks.
@@ -99,7 +99,7 @@ class System:
     files: Mapping[str, bytes]
     size: int
     dpkg_options: tuple[str, ...] = ()
-    initramfs: bool = True
+    initramfs: tuple[str, ...] = ("mktirfs",)
     enabled: tuple[str, ...] = ()
     disabled: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
@@ -180,6 +180,7 @@ def inputs_of_system(root: Path, packages: Path, system: System) -> dict[str, st
     inputs = {name: versions[name] for name in ("dosfstools", "e2fsprogs", "mtools", "systemd-repart")}
     inputs |= {"packages": packages.name, "own": digest(json.dumps(_own_texts(system))), "size": f"{system.size}"}
     units = (system.enabled, system.disabled, system.masked, system.wanted, system.masked_generators)
+    inputs |= {"initramfs": " ".join(system.initramfs)}
     return inputs | {"layout": LAYOUT, "uuids": f"{ROOT_UUID} {DISK_SEED}", "units": str(units)}
 
 
@@ -216,14 +217,13 @@ def prepare(tree: Path, system: System) -> None:
     enter(tree, ["/usr/lib/systemd/systemd-update-done"], binds={tree / "etc": "/etc", tree / "var": "/var"})
 
 
-def _make_bootable(tree: Path, *, initramfs: bool) -> None:
+def _make_bootable(tree: Path, *, initramfs: tuple[str, ...]) -> None:
     """Has the guest's own tools make its initramfs, and its own hook the file that firmware starts."""
     (tree / "boot/efi").mkdir(mode=0o755, exist_ok=True)
     for kernel in sorted((tree / "boot").glob("vmlinuz-*")):
         version = kernel.name.removeprefix("vmlinuz-")
-        make = ["mktirfs", "-o", f"/boot/initrd.img-{version}", version]
-        if initramfs:
-            enter(tree, make, binds={tree / "boot": "/boot"}, env={"TMPDIR": "/tmp", "SOURCE_DATE_EPOCH": str(EPOCH)})  # noqa: S108 - inside
+        make = [*initramfs, "-o", f"/boot/initrd.img-{version}", version]
+        enter(tree, make, binds={tree / "boot": "/boot"}, env={"TMPDIR": "/tmp", "SOURCE_DATE_EPOCH": str(EPOCH)})  # noqa: S108 - inside
         enter(tree, [KERNEL_HOOK, version], binds={tree / "boot/efi": "/boot/efi"})
 
 

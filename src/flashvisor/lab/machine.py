@@ -76,6 +76,7 @@ class ServerSpec:
         accel: What carries out its instructions; None: KVM where a probe guest boots on it, else emulation.
         uplink_nic: The card on the management network (DHCP, out by NAT).
         switch_nic: The card on the rack's switch.
+        qemu: The program that is the server (image/labqemu.py); None: this machine's own.
         system_disk: What the first data disk is a copy of, at most as large as it; None: it is blank.
     """
 
@@ -91,6 +92,7 @@ class ServerSpec:
     accel: Accel | None = None
     uplink_nic: NicModel = NicModel.VIRTIO
     switch_nic: NicModel = NicModel.E1000E
+    qemu: Path | None = None
     system_disk: Path | None = None
 
 
@@ -141,7 +143,7 @@ class Wiring:
 def qemu_argv(spec: ServerSpec, paths: Paths, wiring: Wiring, accel: Accel) -> list[str]:
     """Returns QEMU's call for a server. Run it with the server's directory as cwd: names of sockets are relative."""
     return [
-        qemu_system.PROGRAM,
+        str(spec.qemu or qemu_system.PROGRAM),
         "-name", spec.name,
         # Only what stands below is in the server: no defaults, no configuration of the machine's user.
         "-nodefaults", "-no-user-config",

@@ -3,7 +3,7 @@
 Owns the order. Each part is somebody else's: image/ builds, rack.py powers on, api/rollout.py confirms and waits::
 
     files = materials(cache, keyring, Path("build"))
-    server = power_on(rack, "try", files.flash)
+    server = power_on(rack, "try", files)
     run_site(server, keyring, Path("examples/site.toml"))
 """
 
@@ -20,6 +20,7 @@ from flashvisor.host.sockets import LOOPBACK
 from flashvisor.image import appliance, guestdisk
 from flashvisor.image.build import build
 from flashvisor.image.flashfile import flash_image
+from flashvisor.image.labqemu import lab_qemu
 from flashvisor.image.sbom import write_sboms
 from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.sshkey import ensure_pair
@@ -39,11 +40,12 @@ NODE_NAME = "alpha"  # as in examples/site.toml
 
 @dataclass(frozen=True)
 class Materials:
-    """What was built: the flash image, the size ledger, and the key that guests let in."""
+    """What was built: the flash image, the size ledger, the key that guests let in, and the lab's QEMU."""
 
     flash: Path
     ledger: Ledger
     ssh_key: Path
+    qemu: Path
 
 
 def materials(cache: Cache, keyring: Keyring, output: Path) -> Materials:
@@ -59,14 +61,14 @@ def materials(cache: Cache, keyring: Keyring, output: Path) -> Materials:
     flash = flash_image(image.efi, output / "kvm/flash.img", keyring, NODE_NAME)
     appliance.build(cache, keyring, "hello", output / "appliances")
     guestdisk.build_debian(cache, output / "guests/debian-13.qcow2")
-    return Materials(flash, image.ledger, ensure_pair(output / "guests/id_ed25519"))
+    return Materials(flash, image.ledger, ensure_pair(output / "guests/id_ed25519"), lab_qemu(cache))
 
 
-def power_on(rack: Rack, name: str, flash: Path) -> Server:
+def power_on(rack: Rack, name: str, files: Materials) -> Server:
     """Puts a server into the rack and waits until it is ready. A server of that name is replaced."""
     if any(server.name == name for server in rack.list()):
         rack.down(name)
-    server = rack.up(ServerSpec(name=name, flash=flash))
+    server = rack.up(ServerSpec(name=name, flash=files.flash, qemu=files.qemu))
     server.wait_for("stage=ready", READY_LIMIT)
     return server
 

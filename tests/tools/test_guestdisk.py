@@ -15,7 +15,7 @@ from flashvisor.guests.seed import SEED_LABEL, SeedCard, SeedGuest, seed_files
 from flashvisor.host import clock, mtools, qemu_img
 from flashvisor.host.files import GIB, MIB
 from flashvisor.host.run import run
-from flashvisor.image.guestdisk import DISK_SIZE, debian_disk
+from flashvisor.image.guestdisk import DISK_SIZE, KERNEL_HOOK, debian_disk
 from flashvisor.lab.machine import FIRMWARE_VARS
 from flashvisor.model.site import CloudInit
 from tools.guestbench import SERIAL, guest
@@ -118,7 +118,11 @@ def first_boot_is_right(login: Login, serial: Path) -> None:
     assert login.run("ls /etc/ssh/ssh_host_*_key") == "/etc/ssh/ssh_host_ed25519_key"
     assert login.run("systemctl --failed --quiet --plain --no-legend") == ""
     assert "passwordauthentication no" in login.run("sudo sshd -T")
-    assert login.run("sudo mount /boot/efi && sudo ls /boot/efi/EFI/BOOT && sudo umount /boot/efi") == "BOOTX64.EFI"
+    # As apt does after it has installed a kernel; the next boot is of what this makes.
+    before = login.run("sudo sh -c 'mount /boot/efi; stat -c %i /boot/efi/EFI/BOOT/BOOTX64.EFI'")
+    login.run(f"sudo {KERNEL_HOOK} $(uname -r)")
+    assert login.run("sudo ls /boot/efi/EFI/BOOT") == "BOOTX64.EFI"
+    assert login.run("sudo stat -c %i /boot/efi/EFI/BOOT/BOOTX64.EFI") != before
     for _ in clock.ticks(0.5, LOGIN_LIMIT):
         if "probe login:" in serial.read_text(errors="replace"):
             return

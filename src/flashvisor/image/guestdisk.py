@@ -56,7 +56,8 @@ MASKED = (
     "sshd-keygen.service",  # cloud-init makes the one host key that is used
     # Each is a process or more of the first seconds, for what a small virtual machine has not.
     "dev-hugepages.mount", "modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@drm.service",
-    "modprobe@fuse.service", "modprobe@loop.service", "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount",
+    "modprobe@fuse.service", "modprobe@loop.service", "proc-sys-fs-binfmt_misc.automount",
+    "sys-fs-fuse-connections.mount",
     "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-binfmt.service",
     "systemd-journal-flush.service", "systemd-network-generator.service",
     "systemd-networkd-persistent-storage.service", "systemd-udev-load-credentials.service",
@@ -64,7 +65,8 @@ MASKED = (
 # Programs that systemd runs at each start to make units; those for fstab, getty and run stay. cloud-init's looks for a
 # cloud: its target is always wanted here.
 MASKED_GENERATORS = (
-    "cloud-init-generator", "systemd-debug-generator", "systemd-gpt-auto-generator", "systemd-hibernate-resume-generator",
+    "cloud-init-generator", "systemd-debug-generator", "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
     "systemd-rc-local-generator", "systemd-ssh-generator", "systemd-system-update-generator", "systemd-sysv-generator",
     "systemd-tpm2-generator",
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from flashvisor.cli import lab as lab_module
 from flashvisor.lab import accel
 from flashvisor.lab import rack as rack_module
 from flashvisor.lab.machine import ServerSpec
@@ -27,6 +28,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FLASHVISOR_LAB", str(tmp_path / "rack"))
     monkeypatch.setattr(rack_module, "power_on", lambda paths, state: state)
     monkeypatch.setattr(accel, "kvm_boots", lambda directory: False)
+    monkeypatch.setattr(lab_module, "lab_qemu", lambda cache: tmp_path / "qemu-system-x86_64")
     firmware = tmp_path / "vars.fd"
     firmware.write_bytes(b"variables")
     monkeypatch.setattr(ServerSpec, "__init__", _with_firmware(firmware))

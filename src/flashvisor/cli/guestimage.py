@@ -44,5 +44,5 @@ def debian(output: Path, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    disk = f"{show_size(DISK_SIZE)}, grows with the guest's"
+    disk = f"{show_size(DISK_SIZE)}, and grows with the guest's disk"
     print_fields([("file", report.file), ("size", show_size(report.bytes)), ("disk", disk)])

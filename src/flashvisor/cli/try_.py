@@ -29,7 +29,7 @@ HTTP_PORT, SSH_PORT = 8080, 2222  # the example site's forwards
 
 
 @click.command("try")
-@click.option("--site", type=click.Path(path_type=Path), default=Path("examples/site.toml"), show_default=True)
+@click.option("--site", type=click.Path(path_type=Path), default=Path("examples/hello.toml"), show_default=True)
 def command(site: Path) -> None:
     """Build, power on a virtual server, run the example site."""
     cache, keyring, rack = open_cache(), open_keyring(), Rack(default_root())
@@ -59,18 +59,19 @@ def _show_timeline(server: Server) -> None:
 
 
 def _show_next(server: Server, key: Path) -> None:
-    http, ssh = server.forwards.get(HTTP_PORT), server.forwards.get(SSH_PORT)
+    click.echo("\nThe guests, from here:")
+    if http := server.forwards.get(HTTP_PORT):
+        click.echo(f"  hello    curl http://{LOOPBACK}:{http}/")
+    if ssh := server.forwards.get(SSH_PORT):
+        click.echo(f"  debian   ssh -i {key} -p {ssh} -o StrictHostKeyChecking=no admin@{LOOPBACK}")
     click.echo(
         f"""
-The guests, from here:
-  hello    curl http://{LOOPBACK}:{http}/
-  debian   ssh -i {key} -p {ssh} -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no admin@{LOOPBACK}
 
 What to try next (the server is called '{NAME}', and is the default of these commands):
   flashvisor node show               the server, its disks, and which protections are on
   flashvisor guest list              the guests
-  flashvisor guest console debian    a guest's serial console; Ctrl-] leaves it
-  flashvisor lab power {NAME} off       pull the plug; `on` again, and both guests come back
+  flashvisor guest console hello     a guest's serial console; Ctrl-] leaves it
+  flashvisor lab power {NAME} off       pull the plug; `on` again, and the guests come back
   flashvisor lab console {NAME}         the server's own serial console
   flashvisor lab down {NAME}            take it out of the rack"""
     )

@@ -1,7 +1,7 @@
 """The QEMU that virtual servers run in: Debian 13's, out of the tree of packages, whatever the host's version is.
 
-Debian 12's QEMU 7.2 dies under emulation ("tcg_handle_interrupt: assertion failed") when a UEFI guest runs inside a
-server; 10.0 does not (docs/adr/0011). It is started through its own dynamic linker, so that nothing is installed::
+One lab on Debian 12 and 13 (docs/adr/0011, which also says what this QEMU cannot do yet). It is started through its
+own dynamic linker, so that nothing is installed::
 
     spec = ServerSpec(name="alpha", flash=flash, qemu=lab_qemu(cache))
 """

@@ -49,12 +49,12 @@ class Materials:
 
 
 def materials(cache: Cache, keyring: Keyring, output: Path) -> Materials:
-    """Builds the image and the guests of examples/site.toml, as far as the cache does not hold them.
+    """Builds the image and the guests of the example sites, as far as the cache does not hold them.
 
     Args:
         cache: The build cache.
         keyring: The owner's.
-        output: The directory `build`, to which examples/site.toml refers.
+        output: The directory `build`, to which the example sites refer.
     """
     image = build(cache, keyring, output / "kvm")
     write_sboms(cache, image.entries, output / "kvm")

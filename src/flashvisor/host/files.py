@@ -47,7 +47,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def replacing(path: Path, *, mode: int = 0o644, size: int = 0) -> Iterator[Path]
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
 def write_directory_once(
@@ -106,7 +106,7 @@ def write_directory_once(
         if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise FileExistsError(errno.EEXIST, "is not an empty directory", str(directory)) from error
         raise
-    _sync_directory(directory.parent)
+    sync(directory.parent)
 
 
 def read_chunks(path: Path, on_bytes: Callable[[int], None] | None = None) -> Iterator[bytes]:
@@ -165,8 +165,12 @@ def need_space(directory: Path, need: int, purpose: str) -> None:
         raise NoSpaceError(f"{purpose} needs {need / MIB:.0f} MiB on {place}, and {free / MIB:.0f} MiB are free")
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Brings a file's bytes, or a directory's names, onto the disk: what comes after may rely on them.
+
+    Source: fsync(2).
+    """
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

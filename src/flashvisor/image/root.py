@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ForbiddenFileError, MissingFileError
@@ -19,7 +20,6 @@ from flashvisor.image.elf import closure, is_elf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from flashvisor.image.recipes import Component, Recipe
 
@@ -172,7 +172,7 @@ def _follow(path: Path, tree: Path) -> Path:
     while path.is_symlink():
         target = path.readlink()
         path = tree / str(target).lstrip("/") if target.is_absolute() else path.parent / target
-    return path.parent.resolve() / path.name
+    return Path(os.path.normpath(path))  # links bring "..", and resolve() would leave a tree that is a link itself
 
 
 def _libraries(entries: Iterable[Entry], sources: Sources) -> list[Entry]:

@@ -19,6 +19,7 @@ from flashvisor.errors import DiskTooSmallError, ImageNotUploadedError, UnknownG
 from flashvisor.guests.domain import Bios, Card, DirectKernel, Disk, DiskFormat, DomainSpec, Uefi
 from flashvisor.guests.seed import SEED_LABEL, SeedCard, SeedGuest, seed_files
 from flashvisor.host import mtools, qemu_img
+from flashvisor.host.files import sync
 from flashvisor.model.names import assign_addresses, bridge_name, guest_uuid, tap_name
 from flashvisor.model.site import Firmware
 from flashvisor.model.size import parse_size, show_size
@@ -145,7 +146,9 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     make(new)
+    sync(new)
     new.replace(path)
+    sync(path.parent)
 
 
 def _seed(wish: CloudInit, site: Site, name: str, own: Path) -> str:

@@ -26,7 +26,7 @@ from flashvisor.api.types import ImageKind
 from flashvisor.errors import CommandFailedError, DigestMismatchError, ImageNotUploadedError, NotAnImageError
 from flashvisor.guests.domain import DiskFormat
 from flashvisor.host import pe, qemu_img
-from flashvisor.host.files import need_space
+from flashvisor.host.files import need_space, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,6 +92,7 @@ class Incoming:
         recognise(self._path)
         self._path.chmod(FILE_MODE)
         self._path.replace(self._store.place / self._sha256)
+        sync(self._store.place)
         return self._store.get(self._sha256)
 
 
@@ -183,7 +184,11 @@ class ImageStore:
                     target = half / name[1:]
                     pe.copy_section(image, table[name], target)
                     target.chmod(FILE_MODE)
+                    sync(target)
+            # A pulled plug must not leave a directory of empty files that looks whole.
+            sync(half)
             half.rename(place)
+            sync(self.place)
         finally:
             shutil.rmtree(half, ignore_errors=True)
 

@@ -2,7 +2,7 @@
  *
  * The root stays one compressed file in RAM (SquashFS over a loop device), so that it costs its compressed size and
  * cannot be made writable. Built against the kernel's nolibc: no library, a few KB. Anything that fails ends this
- * program, which is a kernel panic and, panic=10 later, a reset into the other slot.
+ * program, which is a kernel panic and, panic=10 later, a reset.
  * Sources: loop(4), mount(2), Documentation/filesystems/ramfs-rootfs-initramfs.rst.
  */
 

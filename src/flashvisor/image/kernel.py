@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SOURCE_PACKAGE = "linux-source-6.12"
 TOOLCHAIN = ("gcc-14", "binutils", "bison", "flex", SOURCE_PACKAGE)
+MODULE_KEY = "certs/owner.pem"  # as CONFIG_MODULE_SIG_KEY says
 # Named here so that neither the builder's name nor the time of day gets into the bytes.
 STAMPS = {
     "KBUILD_BUILD_TIMESTAMP": "2026-01-01 00:00:00 UTC",
@@ -93,7 +94,8 @@ def _compile(place: Path, *, root: Path, config: str, module_key: str, cache: Ca
                 f"{len(lost)} options of recipe/kernel.config are not in the finished configuration",
                 evidence="\n".join(lost),
             )
-        (shop.work / "certs/signing_key.pem").write_text(module_key)
+        # Not under kbuild's own name, certs/signing_key.pem: that one kbuild makes anew, with a random key.
+        (shop.work / MODULE_KEY).write_text(module_key)
         shop.run("make", "-s", f"-j{JOBS}", "bzImage", "modules", env=STAMPS)
         install = ("INSTALL_MOD_PATH=/mnt/out", "INSTALL_MOD_STRIP=--strip-unneeded", "DEPMOD=true")
         shop.run("make", "-s", *install, "modules_install", env=STAMPS)

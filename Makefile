@@ -7,14 +7,15 @@ LOCK := requirements/dev.txt
 PACKAGES := $(shell sed 's/\#.*//' requirements/debian.txt)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup try check test test-unit test-tools test-lab bench lock clean
+.PHONY: help setup try check test test-unit test-tools test-lab reproduce bench lock clean
 
 help:
-	@echo "make try     set up, build the image, power on a virtual server, run examples/site.toml"
-	@echo "make test    all tests (unit, tools, lab)"
-	@echo "make check   format, lint, types, layers and unit tests: under a minute"
-	@echo "make bench   measure against Debian 13 with libvirt on the same virtual hardware"
-	@echo "make setup   Debian packages and the Python environment that the above need"
+	@echo "make try        set up, build the image, power on a virtual server, run examples/site.toml"
+	@echo "make test       all tests (unit, tools, lab)"
+	@echo "make check      format, lint, types, layers and unit tests: under a minute"
+	@echo "make bench      measure against Debian 13 with libvirt on the same virtual hardware"
+	@echo "make reproduce  compile kernel, QEMU and libvirt a second time, and compare every byte"
+	@echo "make setup      Debian packages and the Python environment that the above need"
 
 setup: $(VENV)/.ready
 
@@ -51,6 +52,9 @@ test-tools: setup
 
 test-lab: setup
 	$(SUDO) $(BIN)/pytest -q tests/lab
+
+reproduce: setup
+	$(SUDO) $(BIN)/pytest -q tests/slow
 
 bench: setup
 	$(SUDO) $(BIN)/flashvisor bench

@@ -333,6 +333,13 @@ class StrangeImageError(BuildError):
     advice = "Build it again: `flashvisor build`."
 
 
+class SourceChangedError(BuildError):
+    """A source package no longer holds what our change to it replaces: Debian has a newer version."""
+
+    code = "FV-BUILD-007"
+    advice = "Read the new source: the change may not be needed any more (docs/adr says why it was made)."
+
+
 # --- FLASH --------------------------------------------------------------------------------------------------
 
 

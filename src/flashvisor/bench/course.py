@@ -13,6 +13,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from flashvisor.flash.layout import DEVICE_SIZE
 from flashvisor.image import appliance
 from flashvisor.image.build import build
 from flashvisor.image.flashfile import flash_image
+from flashvisor.image.labqemu import lab_qemu
 from flashvisor.lab import trial
 from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.rack import Rack
@@ -48,7 +50,7 @@ DATA_DISKS = (peer.DISK_SIZE,)  # the same in all servers
 
 @dataclass(frozen=True)
 class Materials:
-    """What was built. Sizes in bytes; `blank` is a flash device with nothing on it."""
+    """What was built. Sizes in bytes; `blank` is a flash device with nothing on it, `qemu` what all servers run in."""
 
     directory: Path
     slot: int
@@ -57,6 +59,7 @@ class Materials:
     bare: Path
     blank: Path
     peer: peer.Peer
+    qemu: Path
 
 
 def build_materials(cache: Cache, keyring: Keyring, output: Path) -> Materials:
@@ -86,6 +89,7 @@ def build_materials(cache: Cache, keyring: Keyring, output: Path) -> Materials:
         bare=bare.bare_flash(cache, keyring),
         blank=blank,
         peer=peer.build_peer(cache, hello, read_site(site).site),
+        qemu=lab_qemu(cache),
     )
 
 
@@ -153,9 +157,10 @@ def _contestants(
         with announce(f"first start: {spec.name}"):
             return warm_up(rack, spec, prepare, materials.directory / "warm" / spec.name)
 
-    ours, idle = (ServerSpec(name=name, flash=materials.flash, data_disks=DATA_DISKS) for name in (OURS, IDLE))
-    debian = ServerSpec(name=PEER, flash=materials.blank, data_disks=DATA_DISKS, system_disk=materials.peer.disk)
-    least = ServerSpec(name=BARE, flash=materials.bare, data_disks=DATA_DISKS)
+    hardware = partial(ServerSpec, data_disks=DATA_DISKS, qemu=materials.qemu)
+    ours, idle = (hardware(name=name, flash=materials.flash) for name in (OURS, IDLE))
+    debian = hardware(name=PEER, flash=materials.blank, system_disk=materials.peer.disk)
+    least = hardware(name=BARE, flash=materials.bare)
     return {
         OURS: Contestant(first(ours, apply_site), READY, guest_port=PORT),
         PEER: Contestant(first(debian, _warm_peer), peer.READY, guest_port=PORT, ram_used=peer_ram),

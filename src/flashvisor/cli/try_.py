@@ -29,7 +29,7 @@ HTTP_PORT, SSH_PORT = 8080, 2222  # the example site's forwards
 
 
 @click.command("try")
-@click.option("--site", type=click.Path(path_type=Path), default=Path("examples/hello.toml"), show_default=True)
+@click.option("--site", type=click.Path(path_type=Path), default=Path("examples/site.toml"), show_default=True)
 def command(site: Path) -> None:
     """Build, power on a virtual server, run the example site."""
     cache, keyring, rack = open_cache(), open_keyring(), Rack(default_root())

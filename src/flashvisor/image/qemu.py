@@ -15,10 +15,13 @@ from flashvisor.image.trees import build_root, installed
 from flashvisor.image.workshop import JOBS, source_version, workshop
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from flashvisor.image.cache import Cache
+    from flashvisor.image.workshop import Workshop
 
+SOURCE_PACKAGE = "qemu"
 PROGRAMS = ("qemu-system-x86_64", "qemu-img")
 OPTIONS = (
     "--target-list=x86_64-softmmu", "--without-default-features", "--without-default-devices",
@@ -38,16 +41,32 @@ def qemu(cache: Cache) -> Path:
 
     def build(place: Path) -> None:
         with workshop(root, place, cache.root / "logs/qemu.log") as shop:
-            source = shop.unpack("qemu")
-            (shop.work / "qemu/configs/devices/x86_64-softmmu/flash.mak").write_text(devices)
-            shop.run("mkdir", f"{source}/build")
-            shop.run("../configure", *OPTIONS, cwd=f"{source}/build")
-            shop.run("ninja", f"-j{JOBS}", *PROGRAMS, cwd=f"{source}/build")
+            compile_qemu(shop, shop.unpack(SOURCE_PACKAGE), OPTIONS, PROGRAMS, {"flash": devices})
             for program in PROGRAMS:
-                shop.run("strip", "--strip-all", f"{source}/build/{program}")
                 shop.keep(f"qemu/build/{program}", place / "root/usr/bin")
 
-    inputs = {"source": source_version(root, "qemu"), "devices": digest(devices)}
+    inputs = {"source": source_version(root, SOURCE_PACKAGE), "devices": digest(devices)}
     inputs |= {"options": " ".join(OPTIONS), "gcc": installed(root)["gcc-14"]}
     step = Step("qemu", inputs=inputs, build=build, title="QEMU", expected=240, space=2 * GIB)
     return cache.get(step) / "root"
+
+
+def compile_qemu(
+    shop: Workshop, source: str, options: Sequence[str], programs: Sequence[str], devices: Mapping[str, str]
+) -> None:
+    """Compiles programs of an unpacked source into its build directory, stripped.
+
+    Args:
+        shop: The workshop.
+        source: Where the source is, as seen inside (`Workshop.unpack`).
+        options: Of configure.
+        programs: Their names.
+        devices: Device lists for `--with-devices-x86_64`, by name.
+    """
+    for name, text in devices.items():
+        (shop.work / SOURCE_PACKAGE / f"configs/devices/x86_64-softmmu/{name}.mak").write_text(text)
+    shop.run("mkdir", f"{source}/build")
+    shop.run("../configure", *options, cwd=f"{source}/build")
+    shop.run("ninja", f"-j{JOBS}", *programs, cwd=f"{source}/build")
+    for program in programs:
+        shop.run("strip", "--strip-all", f"{source}/build/{program}")

@@ -23,12 +23,12 @@ TREE = "tree"  # the tree's directory inside a step's result
 
 BUILD_PACKAGES = (
     "bc", "bison", "build-essential", "ca-certificates", "cpio", "dosfstools", "e2fsprogs", "erofs-utils", "flex",
-    "kmod", "libacl1-dev", "libaio-dev", "libattr1-dev", "libcap-ng-dev", "libelf-dev", "libfdt-dev",
-    "libglib2.0-dev", "libgnutls28-dev", "libjson-c-dev", "libnl-3-dev", "libnl-route-3-dev", "libpixman-1-dev",
-    "libseccomp-dev", "libselinux1-dev", "libssl-dev", "libtasn1-6-dev", "liburing-dev", "libxml2-dev",
+    "kmod", "libacl1-dev", "libaio-dev", "libattr1-dev", "libcap-ng-dev", "libelf-dev", "libfdt-dev", "libglib2.0-dev",
+    "libgnutls28-dev", "libjson-c-dev", "libnl-3-dev", "libnl-route-3-dev", "libpixman-1-dev", "libpng-dev",
+    "libseccomp-dev", "libselinux1-dev", "libslirp-dev", "libssl-dev", "libtasn1-6-dev", "liburing-dev", "libxml2-dev",
     "libxml2-utils", "libzstd-dev", "linux-source-6.12", "meson", "mtools", "ninja-build", "pkg-config", "python3",
-    "python3-pefile", "python3-pip", "python3-docutils", "python3-venv", "rsync", "squashfs-tools",
-    "systemd-boot-efi", "systemd-repart", "systemd-ukify", "xsltproc", "xz-utils", "zlib1g-dev", "zstd",
+    "python3-docutils", "python3-pefile", "python3-pip", "python3-venv", "rsync", "squashfs-tools", "systemd-boot-efi",
+    "systemd-repart", "systemd-ukify", "xsltproc", "xz-utils", "zlib1g-dev", "zstd",
 )  # fmt: skip
 
 ROOT_PACKAGES = (

@@ -10,6 +10,7 @@ A traceback means a bug: everything that is the world's fault arrives here as a 
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ from typing import TYPE_CHECKING
 import click
 
 from flashvisor.cli.output import show_error
-from flashvisor.errors import CommandLineError, FlashvisorError
+from flashvisor.errors import CommandLineError, FlashvisorError, NoSpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,12 @@ def run(arguments: Sequence[str]) -> int:
         return CommandLineError.exit_status
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except OSError as error:
+        # Any write may meet a full disk, however much was free when it began.
+        if error.errno not in FULL:
+            raise
+        show_error(NoSpaceError(f"the disk filled up while writing {error.filename or 'a file'}"), as_json=as_json)
+        return NoSpaceError.exit_status
     return status if isinstance(status, int) else 0
 
 

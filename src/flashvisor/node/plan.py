@@ -82,7 +82,9 @@ def check_server(wish: Desired, facts: ServerFacts) -> list[NodeError]:
     need = sum(parse_size(guest.memory) + GUEST_OVERHEAD for guest in guests)
     free = facts.memory - SERVER_RESERVE
     if need > free:
-        sums = f"{len(guests)} guests need {show_size(need)}, with {show_size(GUEST_OVERHEAD)} of overhead each"
+        sums = (
+            f"{len(guests)} guests need {show_size(need)} of memory, with {show_size(GUEST_OVERHEAD)} of overhead each"
+        )
         have = f"the server has {show_size(max(free, 0))}: {show_size(facts.memory)} less {show_size(SERVER_RESERVE)}"
         found.append(NotEnoughMemoryError(f"{sums}; {have} for itself"))
     return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -67,6 +69,34 @@ def test_with_json_errors_are_an_error_report_on_standard_output(flashvisor: Cal
     assert report["code"] == "FV-USE-004"
     assert "flashvisor node use" in report["next_step"]
     assert ran.stderr == ""
+
+
+HELPERS = {"__init__", "buildtools", "main", "nodebook", "output", "progress", "session", "terminal_session"}
+
+
+def test_every_module_is_in_the_table_and_the_other_way_round() -> None:
+    there = {path.stem for path in Path(main.__file__).parent.glob("*.py")} - HELPERS
+    assert {entry.module for entry in main.COMMANDS.values()} == there
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_up_is_an_error_with_a_code(
+    flashvisor: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    command = click.Command("version", callback=fail_with(OSError(number, "full", "/big/file")))
+    monkeypatch.setattr(import_module("flashvisor.cli.version"), "command", command)
+    ran = flashvisor("version")
+    assert ran.status == 3
+    assert ran.stderr.startswith("FV-HOST-003: the disk filled up while writing /big/file\n")
+
+
+def test_another_failure_of_the_system_is_a_traceback(
+    flashvisor: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = click.Command("version", callback=fail_with(OSError(errno.EIO, "broken")))
+    monkeypatch.setattr(import_module("flashvisor.cli.version"), "command", command)
+    with pytest.raises(OSError, match="broken"):
+        flashvisor("version")
 
 
 def fail_with(error: BaseException) -> Callable[[], None]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEEP_CONFIGS = 32  # generations, beside the newest confirmed one
 KEEP_BOOTS = 64  # records
+IDENTITY_COPIES = 2  # records; one flipped bit must not leave a server without its owner
 WINDOW = 16  # segments in use before room is made; more means less copying, and more to read at boot (2 MiB)
 RESERVE = 6  # segments: 3 for the largest record, 2 for the copies of one segment, 1 to spare
 COMPACTION = "compaction"  # the cause that copies are booked to
@@ -87,6 +88,7 @@ class Plan:
 def kept(records: Iterable[Record]) -> set[int]:
     """Returns the numbers of the records that are kept: the newest of a kind, and more of CONFIG, CONFIRM and BOOT.
 
+    Of IDENTITY, copies of the newest are kept, never an older owner's: damage must not bring that one back.
     Kinds of later versions keep their newest, so that an older image does not lose them.
     """
     by_kind: dict[int, list[Record]] = defaultdict(list)
@@ -94,6 +96,8 @@ def kept(records: Iterable[Record]) -> set[int]:
         by_kind[record.kind].append(record)
     configs, confirms = by_kind.pop(RecordKind.CONFIG, []), by_kind.pop(RecordKind.CONFIRM, [])
     result = {record.sequence for record in by_kind.pop(RecordKind.BOOT, [])[-KEEP_BOOTS:]}
+    identities = by_kind.get(RecordKind.IDENTITY, [])[-IDENTITY_COPIES:]
+    result |= {record.sequence for record in identities if record.payload == identities[-1].payload}
     result |= {rows[-1].sequence for rows in by_kind.values()}
     return result | _kept_configs(configs, confirms)
 

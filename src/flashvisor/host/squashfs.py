@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20  # bytes compressed together: larger is denser, and slower to read a little of
 
 
+# All that shapes the bytes, and so belongs into the key of whatever is cached from them.
+OPTIONS = ("-noappend", "-quiet", "-no-progress", "-no-xattrs", "-all-root", "-comp", "xz", "-Xbcj", "x86",
+           "-Xdict-size", "100%", "-b", str(BLOCK))  # fmt: skip
+
+
 def pack(tree: Path, work: Path, directory: str, output: str, *, epoch: int) -> None:
     """Packs `work/directory` into `work/output`, xz with the x86 filter, all owned by root and dated `epoch`."""
-    argv = ["mksquashfs", f"/mnt/{directory}", f"/mnt/{output}", "-noappend", "-quiet", "-no-progress", "-no-xattrs",
-            "-all-root", "-comp", "xz", "-Xbcj", "x86", "-Xdict-size", "100%", "-b", str(BLOCK),
-            "-mkfs-time", str(epoch), "-all-time", str(epoch)]  # fmt: skip
-    enter(tree, argv, binds={work: "/mnt"})
+    dates = ["-mkfs-time", str(epoch), "-all-time", str(epoch)]
+    enter(tree, ["mksquashfs", f"/mnt/{directory}", f"/mnt/{output}", *OPTIONS, *dates], binds={work: "/mnt"})
 
 
 def listing(tree: Path, work: Path, image: str) -> list[Listed]:

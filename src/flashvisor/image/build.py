@@ -26,7 +26,7 @@ from flashvisor.image import root
 from flashvisor.image.cache import Step, digest
 from flashvisor.image.kernel import kernel
 from flashvisor.image.libvirt import libvirt
-from flashvisor.image.nolibc import compile_program
+from flashvisor.image.nolibc import FLAGS, compile_program
 from flashvisor.image.pythonfiles import python_files
 from flashvisor.image.qemu import qemu
 from flashvisor.image.recipes import RECIPE, load
@@ -137,6 +137,7 @@ def _filesystem(cache: Cache, entries: Sequence[root.Entry]) -> Path:
         (place / "weights.json").write_text(json.dumps(ledgers.weigh(entries)))
 
     inputs = {"files": digest("\n".join(lines)), "squashfs-tools": installed(tree)["squashfs-tools"]}
+    inputs |= {"options": " ".join(squashfs.OPTIONS), "epoch": str(EPOCH)}
     return cache.get(Step("root", inputs=inputs, build=make, title="Compressed root", expected=70, space=GIB))
 
 
@@ -161,6 +162,7 @@ def _unified(cache: Cache, linux: Path, filesystem: Path) -> Path:
     versions = installed(tree)
     inputs = {name: versions[name] for name in (STUB_PACKAGE, "systemd-ukify", "gcc-14", "cpio")}
     inputs |= {"kernel": sha256_file(linux / "bzImage"), "root": sha256_file(filesystem / "root.squashfs")}
+    inputs |= {"nolibc": " ".join(FLAGS), "epoch": str(EPOCH)}
     inputs |= {"init": digest(source), "cmdline": CMDLINE, "os-release": digest(_os_release())}
     return cache.get(Step("unified", inputs=inputs, build=make, title="One UEFI file", expected=10, space=GIB // 4))
 

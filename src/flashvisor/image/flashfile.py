@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flashvisor.flash.burn import make_flash_image
+from flashvisor.flash.ringplan import IDENTITY_COPIES
 from flashvisor.model.record import Identity, encode, kind_of
 
 if TYPE_CHECKING:
@@ -32,5 +33,5 @@ def flash_image(efi: Path, output: Path, keyring: Keyring, node_name: str) -> Pa
         node_cert_pem=issued.cert_pem.decode(),
         node_key_pem=issued.key_pem.decode(),
     )
-    make_flash_image(efi, output, [(kind_of(identity), encode(identity))])
+    make_flash_image(efi, output, [(kind_of(identity), encode(identity))] * IDENTITY_COPIES)
     return output

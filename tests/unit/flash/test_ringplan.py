@@ -50,6 +50,27 @@ def test_what_cannot_be_read_is_kept() -> None:
     assert kept([strange, Record(2, RecordKind.CONFIG, b"?", "t"), Record(3, 99, b"", "t")]) == {1, 2, 3}
 
 
+def test_an_identity_has_copies_and_no_ancestors() -> None:
+    def identity(sequence: int, payload: bytes) -> Record:
+        return Record(sequence, RecordKind.IDENTITY, payload, "t")
+
+    assert kept([identity(1, b"anna"), identity(2, b"anna"), identity(3, b"anna")]) == {2, 3}
+    assert kept([identity(1, b"anna"), identity(2, b"anna"), identity(3, b"ben")]) == {3}
+
+
+def test_a_flipped_bit_in_either_copy_leaves_the_identity() -> None:
+    first = plan_append(State(GEOMETRY), RecordKind.IDENTITY, b"anna", "burn")
+    second = plan_append(first.state, RecordKind.IDENTITY, b"anna", "burn")
+    writes = [action for plan in (first, second) for action in plan.actions if isinstance(action, Write)]
+    for hit in writes:
+        flash = bytearray(b"\xff" * SEGMENT)
+        for write in writes:
+            flash[write.offset : write.offset + len(write.data)] = write.data
+        flash[hit.offset + HEADER] ^= 1
+        state, _ = recover(GEOMETRY, {0: bytes(flash)})
+        assert [record.payload for record in state.records] == [b"anna"]
+
+
 def test_an_append_is_written_then_flushed() -> None:
     plan = plan_append(State(GEOMETRY), RecordKind.BOOT, b"x", "boot")
     assert [type(action) for action in plan.actions] == [Write, Flush]

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from flashvisor.host.files import GIB
 from flashvisor.image.cache import Step
 from flashvisor.image.trees import build_root, installed
-from flashvisor.image.workshop import JOBS, source_version, workshop
+from flashvisor.image.workshop import AUTOTOOLS, JOBS, source_version, workshop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flashvisor.image.cache import Cache
 
-AUTOTOOLS = ("ACLOCAL", "AUTOCONF", "AUTOHEADER", "AUTOMAKE")
+RPC_OPTIONS = ("--disable-gssapi", "--disable-shared", "--with-pic", "--prefix=/mnt/rpc", "CFLAGS=-Os")
 OPTIONS = (
     "--prefix=/usr", "--sysconfdir=/etc", "--localstatedir=/var", "--libdir=lib/x86_64-linux-gnu",
     "-Drunstatedir=/run", "-Dauto_features=disabled", "-Dsystem=true", "-Doptimization=s", "-Dbuildtype=plain",
@@ -40,10 +40,8 @@ def libvirt(cache: Cache) -> Path:
     def build(place: Path) -> None:
         with workshop(root, place, cache.root / "logs/libvirt.log") as shop:
             rpc = shop.unpack("libtirpc")
-            shop.run("./configure", "--disable-gssapi", "--disable-shared", "--with-pic", "--prefix=/mnt/rpc",
-                     "CFLAGS=-Os", cwd=rpc)  # fmt: skip
-            # Debian's patches are newer than the generated files; nothing of the build system itself has changed.
-            shop.run("make", "-s", f"-j{JOBS}", *(f"{tool}=true" for tool in AUTOTOOLS), "install", cwd=rpc)
+            shop.run("./configure", *RPC_OPTIONS, cwd=rpc)
+            shop.run("make", "-s", f"-j{JOBS}", *AUTOTOOLS, "install", cwd=rpc)
             source = shop.unpack("libvirt")
             shop.run("meson", "setup", "build", *OPTIONS, cwd=source, env={"PKG_CONFIG_PATH": "/mnt/rpc/lib/pkgconfig"})
             shop.run("ninja", f"-j{JOBS}", cwd=f"{source}/build")
@@ -51,6 +49,10 @@ def libvirt(cache: Cache) -> Path:
             shutil.copytree(shop.work / "out", place / "root", symlinks=True)
 
     inputs = {name: source_version(root, name) for name in ("libvirt", "libtirpc")}
-    inputs |= {"options": " ".join(OPTIONS), "gcc": installed(root)["gcc-14"]}
+    inputs |= {
+        "options": " ".join(OPTIONS),
+        "libtirpc's": " ".join((*RPC_OPTIONS, *AUTOTOOLS)),
+        "gcc": installed(root)["gcc-14"],
+    }
     step = Step("libvirt", inputs=inputs, build=build, title="libvirt", expected=240, space=2 * GIB)
     return cache.get(step) / "root"

@@ -31,6 +31,11 @@ FORBIDDEN_NAMES = frozenset((
     "apt", "apt-get", "dpkg", "rpm", "pip", "pip3", "gcc", "cc", "c++", "g++", "clang", "ld", "as", "make", "perl",
     "gdb",
 ))  # fmt: skip
+# What modprobe(8) and udev read beside the modules. depmod writes more: the same once more as text, and symbols.
+INDEXES = frozenset((
+    "modules.alias.bin", "modules.builtin.alias.bin", "modules.builtin.bin", "modules.dep.bin", "modules.devname",
+    "modules.softdep", "modules.weakdep",
+))  # fmt: skip
 GROUP_OR_WORLD_WRITABLE = 0o022
 SET_ID = 0o6000
 
@@ -92,7 +97,7 @@ def plan(recipe: Recipe, sources: Sources) -> list[Entry]:
         entries[path] = Entry(path, component_name, source=source, mode=mode, package=package)
     for path, source in sources.own.items():
         entries[path] = Entry(path, "flashvisor", source=source)
-    for source in sorted(path for path in sources.modules.rglob("*") if path.is_file()):
+    for source in sorted(path for path in sources.modules.rglob("*") if path.suffix == ".ko" or path.name in INDEXES):
         path = f"/usr/{source.relative_to(sources.modules)}"
         entries[path] = Entry(path, "drivers", source=source, package="linux")
     for entry in _libraries(entries.values(), sources):

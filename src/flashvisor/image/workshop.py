@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EPOCH = 1_767_225_600  # seconds since 1970: 2026-01-01, the time that stands in everything built
 JOBS = 2
+# Arguments of make. Debian's patches are newer than the generated files; nothing of the build system itself changed.
+AUTOTOOLS = ("ACLOCAL=true", "AUTOCONF=true", "AUTOHEADER=true", "AUTOMAKE=true")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from flashvisor.image import ledger as ledgers
 from flashvisor.image import root
 from flashvisor.image.cache import Step, digest
 from flashvisor.image.kernel import kernel
+from flashvisor.image.libraries import LIBRARIES, compiled
 from flashvisor.image.libvirt import libvirt
 from flashvisor.image.nolibc import FLAGS, compile_program
 from flashvisor.image.pythonfiles import python_files
@@ -99,7 +100,12 @@ def plan(cache: Cache, recipe: Recipe, linux: Path) -> list[root.Entry]:
     """Returns what stands in the root, after whatever it is made of has been built."""
     packages = root_packages(cache)
     sources = root.Sources(
-        trees={"packages": packages, "qemu": qemu(cache), "libvirt": libvirt(cache)},
+        trees={
+            "packages": packages,
+            "qemu": qemu(cache),
+            "libvirt": libvirt(cache),
+            **{name: compiled(cache, name) for name in LIBRARIES},
+        },
         owners=dpkg.owner_of_files(packages),
         modules=linux / "modules",
         python=python_files(cache, packages, recipe, SOURCE),

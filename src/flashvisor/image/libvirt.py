@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from flashvisor.host.files import GIB
 from flashvisor.image.cache import Step
 from flashvisor.image.trees import build_root, installed
-from flashvisor.image.workshop import AUTOTOOLS, JOBS, source_version, workshop
+from flashvisor.image.workshop import AUTOTOOLS, JOBS, LEAN_CFLAGS, LEAN_LDFLAGS, source_version, workshop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flashvisor.image.cache import Cache
 
-RPC_OPTIONS = ("--disable-gssapi", "--disable-shared", "--with-pic", "--prefix=/mnt/rpc", "CFLAGS=-Os")
+RPC_OPTIONS = ("--disable-gssapi", "--disable-shared", "--with-pic", "--prefix=/mnt/rpc", f"CFLAGS={LEAN_CFLAGS}")
 OPTIONS = (
     "--prefix=/usr", "--sysconfdir=/etc", "--localstatedir=/var", "--libdir=lib/x86_64-linux-gnu",
     "-Drunstatedir=/run", "-Dauto_features=disabled", "-Dsystem=true", "-Doptimization=s", "-Dbuildtype=plain",
@@ -29,6 +29,7 @@ OPTIONS = (
     # With ACL and SELinux labels only does libvirt give each guest a /dev of its own.
     "-Dselinux=enabled",
     "-Dqemu_user=libvirt-qemu", "-Dqemu_group=kvm", "-Dinit_script=none",
+    f"-Dc_args={LEAN_CFLAGS}", f"-Dc_link_args={LEAN_LDFLAGS}",
     "-Ddocs=disabled", "-Dtests=disabled", "-Dnls=disabled", "-Dpackager=flashvisor",
 )  # fmt: skip
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OWN = "flashvisor"
 WHEEL = "pypi:"  # marks a wheel in Entry.package
 KERNEL = "linux"
-COMPILED = {"qemu": (), "libvirt": ("libtirpc",)}  # what we compile, with what is linked into it
+COMPILED = {"qemu": (), "libvirt": ("libtirpc",), "gnutls28": ()}  # what we compile, with what is linked into it
 STUB = "systemd-boot-efi"  # brings the EFI stub that the image starts with, from the build root
 PYTHON = "/usr/lib/python3"  # Debian's modules stand below this, and so do ours
 STDLIB = "/usr/lib/python3.13/"

@@ -12,7 +12,7 @@ from flashvisor.host.files import GIB
 from flashvisor.image.cache import Step, digest
 from flashvisor.image.recipes import RECIPE
 from flashvisor.image.trees import build_root, installed
-from flashvisor.image.workshop import JOBS, source_version, workshop
+from flashvisor.image.workshop import JOBS, LEAN_CFLAGS, LEAN_LDFLAGS, source_version, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ OPTIONS = (
     "--enable-cap-ng", "--enable-fdt=system", "--enable-vhost-kernel", "--enable-vhost-net", "--enable-tools",
     "--enable-tpm", "--enable-vmdk", "--enable-vhdx", "--enable-vpc", "--enable-zstd", "--enable-hv-balloon",
     "--disable-docs", "--disable-install-blobs", "--audio-drv-list=", "--disable-debug-info", "-Doptimization=s",
+    f"--extra-cflags={LEAN_CFLAGS}", f"--extra-ldflags={LEAN_LDFLAGS}",
     "--prefix=/usr", "--firmwarepath=/usr/share/qemu:/usr/share/seabios",
 )  # fmt: skip
 

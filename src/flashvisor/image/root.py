@@ -66,7 +66,7 @@ class Sources:
     """Where the root's files come from.
 
     Args:
-        trees: By the name that the recipe uses: "packages" (Debian's), "qemu", "libvirt" (compiled by us).
+        trees: By the name that the recipe uses: "packages" (Debian's); what we compile by its source package.
         owners: Path in the packages' tree to package name.
         modules: Directory with the kernel's `lib/modules`.
         python: Absolute path in the root to a compiled Python file, and its package ("" for Debian's own).

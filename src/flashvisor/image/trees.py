@@ -38,7 +38,7 @@ ROOT_PACKAGES = (
     "liburing2", "libzstd1", "libseccomp2", "libcap-ng0", "lvm2", "mdadm", "xfsprogs", "lighttpd",
 )  # fmt: skip
 
-SOURCES = ("qemu", "libvirt", "libtirpc")  # source packages, laid into the build root's /usr/src
+SOURCES = ("qemu", "libvirt", "libtirpc", "gnutls28")  # source packages, laid into the build root's /usr/src
 ARCHIVES = ("--tar-only", "--diff-only")
 
 

@@ -10,7 +10,7 @@ from flashvisor.host.listing import SQUASHFS, Listed, parse
 if TYPE_CHECKING:
     from pathlib import Path
 
-BLOCK = 1 << 20  # bytes compressed together: larger is denser, and slower to read a little of
+BLOCK = 1 << 18  # bytes compressed together: larger is denser, and slower to read a little of (docs/adr/0014)
 
 
 def pack(tree: Path, work: Path, directory: str, output: str, *, epoch: int) -> None:

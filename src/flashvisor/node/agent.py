@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from flashvisor.guests.driver import Driver
     from flashvisor.host.console import Console
     from flashvisor.host.systemd import Power
-    from flashvisor.node.assemble import Parts
+    from flashvisor.node.assemble import Outside, Parts
     from flashvisor.node.server import ApiServer
     from flashvisor.node.settings import Settings
 
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 STATE_LIMIT = 30.0  # seconds until the flash must have appeared; USB takes some
 UPLINK_LIMIT = 20.0  # seconds until a missing address is told; it is waited for all the same
 DISK_LIMIT = 15.0  # seconds until a missing data disk is told
+KVM_LIMIT = 10.0  # seconds until the hypervisor is asked for although KVM is missing
 LIBVIRT_LIMIT = 60.0  # seconds until a missing hypervisor is told
 LIBVIRT_INTERVAL = 0.1  # seconds between two looks for it
 
@@ -82,7 +84,9 @@ class Agent:
     def boot(self) -> None:
         """Brings the server up, step by step."""
         imports = _in_thread("imports", _import_api)
-        parts = self._step("state", self._open_state)
+        outside = self._find_outside()
+        libvirt = _in_thread("libvirt", lambda: self._find_libvirt(outside.driver))
+        parts = self._step("state", lambda: self._open_state(outside))
         if parts is None:
             if not self.problems.about("state"):
                 self.problems.tell(
@@ -91,13 +95,16 @@ class Agent:
             systemd.notify("READY=1")
             return
         self.parts = parts
+        self._step("memory", parts.machine.trim_reserve, shown=False)
         parts.reconciler.boot_network()
         told = threading.Event()
         _in_thread("uplink", lambda: self._wait_for_uplink(parts, told))
         api = _in_thread("serve", lambda: self._serve_after(imports, parts))
         if parts.reconciler.boot_storage(DISK_LIMIT):
             self.timeline.reach("storage")
-        self._step("libvirt", lambda: self._wait_for_driver(parts))
+        libvirt.join()
+        if self.timeline.when("libvirt") is not None:
+            self._step("guests left", parts.keeper.find_again, shown=False)
         api.join()
         told.wait()
         first = self.timeline.when("ready") is None
@@ -133,8 +140,15 @@ class Agent:
             self.timeline.reach(name)
         return result
 
-    def _open_state(self) -> Parts | None:
-        # Imported before the wait: the flash appears meanwhile.
+    def _find_outside(self) -> Outside:
+        # Imported before the flash is waited for: it appears meanwhile.
+        from flashvisor.node.assemble import find_outside
+
+        outside = find_outside(self._settings)
+        self._stack.enter_context(outside.driver)
+        return outside
+
+    def _open_state(self, outside: Outside) -> Parts | None:
         from flashvisor.node.assemble import Context, assemble
 
         settings = self._settings
@@ -143,7 +157,7 @@ class Agent:
         if not settings.state.exists():
             raise LayoutError(f"the flash's state partition {settings.state} is not there after {STATE_LIMIT:.0f} s")
         return assemble(
-            Context(settings, self._stack, self.timeline, self.problems, wake=self._wake.set, power=self._power)
+            Context(settings, outside, self._stack, self.timeline, self.problems, self._wake.set, self._power)
         )
 
     def _serve_after(self, imports: threading.Thread, parts: Parts) -> None:
@@ -169,15 +183,20 @@ class Agent:
         self.timeline.reach("network")
         told.set()
 
-    def _wait_for_driver(self, parts: Parts) -> None:
+    def _find_libvirt(self, driver: Driver) -> None:
+        self._step("libvirt", lambda: self._wait_for_driver(driver))
+
+    def _wait_for_driver(self, driver: Driver) -> None:
+        # libvirt examines QEMU when it is asked for the first time, and fails without KVM, which udev loads.
+        if not self._settings.fake:
+            uevent.wait_until(facts.has_kvm, KVM_LIMIT)
         last = ""
         for _ in clock.ticks(LIBVIRT_INTERVAL, LIBVIRT_LIMIT):
             try:
-                parts.driver.version()
+                driver.version()
             except HypervisorError as error:
                 last = str(error)
             else:
-                parts.keeper.find_again()
                 return
         raise HypervisorError(f"the hypervisor does not answer after {LIBVIRT_LIMIT:.0f} s", evidence=last)
 

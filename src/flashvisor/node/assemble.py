@@ -3,7 +3,8 @@
 Example::
 
     with ExitStack() as stack:
-        parts = assemble(Context(settings, stack, timeline, problems, wake, power))   # None: nobody's server
+        outside = find_outside(settings)
+        parts = assemble(Context(settings, outside, stack, timeline, problems, wake, power))   # None: nobody's server
 """
 
 from __future__ import annotations
@@ -37,11 +38,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """What a server stands on: its hypervisor, its machine, and who asks its guests whether they are there.
+
+    The driver goes on trying to reach its hypervisor from the moment it is made.
+    """
+
+    driver: Driver
+    machine: Machine
+    asker: Callable[[Callable[[str], None]], Asker]
+
+
+@dataclass(frozen=True)
 class Context:
     """What the parts get from the agent.
 
     Args:
         settings: Where things are.
+        outside: What the server stands on.
         stack: Closes what is opened here.
         timeline: The boot's stages.
         problems: What is wrong.
@@ -50,6 +64,7 @@ class Context:
     """
 
     settings: Settings
+    outside: Outside
     stack: ExitStack
     timeline: Timeline
     problems: Problems
@@ -87,9 +102,9 @@ def assemble(context: Context) -> Parts | None:
         context.problems.tell("memory", RingCorruptError(what, evidence="\n".join(state.lost)))
     if identity is None:
         return None
-    machine, driver = _machine(settings), stack.enter_context(_driver(settings))
+    machine, driver = context.outside.machine, context.outside.driver
     hub = stack.enter_context(ConsoleHub())
-    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), _asker(settings, machine)))
+    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), context.outside.asker))
     hands = Hands(machine, keeper, context.problems, settings)
     reconciler = Reconciler(state, hands, Clocks(), context.wake)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
@@ -104,32 +119,18 @@ def assemble(context: Context) -> Parts | None:
     )
 
 
-def _machine(settings: Settings) -> Machine:
+def find_outside(settings: Settings) -> Outside:
+    """Returns the real things, or the fakes. Importing them takes time, and needs nothing that is in flash."""
     # Only what is used is imported: the start of a server counts every module.
     if settings.fake:
-        from flashvisor.node.fakemachine import FakeMachine, blank_disk
+        from flashvisor.guests.fake import FakeDriver
+        from flashvisor.node.fakemachine import FakeAsker, FakeMachine, blank_disk
 
-        return FakeMachine(blank_disk(serial) for serial in settings.fake_disks)
+        fake = FakeMachine(blank_disk(serial) for serial in settings.fake_disks)
+        return Outside(FakeDriver(), fake, lambda answered: FakeAsker(answered, prompt=True))
+    from flashvisor.guests.libvirt_driver import LibvirtDriver
     from flashvisor.node.machine import RealMachine
-
-    return RealMachine(settings.state)
-
-
-def _asker(settings: Settings, machine: Machine) -> Callable[[Callable[[str], None]], Asker]:
-    if settings.fake:
-        from flashvisor.node.fakemachine import FakeAsker
-
-        return lambda answered: FakeAsker(answered, prompt=True)
     from flashvisor.node.probes import Prober
 
-    return lambda answered: Prober(answered, machine.reachable)
-
-
-def _driver(settings: Settings) -> Driver:
-    if settings.fake:
-        from flashvisor.guests.fake import FakeDriver
-
-        return FakeDriver()
-    from flashvisor.guests.libvirt_driver import LibvirtDriver
-
-    return LibvirtDriver()
+    machine = RealMachine(settings.state)
+    return Outside(LibvirtDriver(), machine, lambda answered: Prober(answered, machine.reachable))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flashvisor import __version__
 from flashvisor.errors import FlashvisorError, HypervisorError, LayoutError, NoUplinkError, UnclaimedError
 from flashvisor.host import clock, facts, systemd, uevent
+from flashvisor.node.outside import find_outside, make_driver
 from flashvisor.node.problems import Problems
 from flashvisor.node.timeline import Timeline
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from flashvisor.guests.driver import Driver
     from flashvisor.host.console import Console
     from flashvisor.host.systemd import Power
-    from flashvisor.node.assemble import Outside, Parts
+    from flashvisor.node.assemble import Parts
     from flashvisor.node.server import ApiServer
     from flashvisor.node.settings import Settings
 
@@ -83,10 +84,9 @@ class Agent:
 
     def boot(self) -> None:
         """Brings the server up, step by step."""
-        imports = _in_thread("imports", _import_api)
-        outside = self._find_outside()
-        libvirt = _in_thread("libvirt", lambda: self._find_libvirt(outside.driver))
-        parts = self._step("state", lambda: self._open_state(outside))
+        driver = self._stack.enter_context(make_driver(self._settings))
+        libvirt = _in_thread("libvirt", lambda: self._find_libvirt(driver))
+        parts = self._step("state", lambda: self._open_state(driver))
         if parts is None:
             if not self.problems.about("state"):
                 self.problems.tell(
@@ -99,7 +99,7 @@ class Agent:
         parts.reconciler.boot_network()
         told = threading.Event()
         _in_thread("uplink", lambda: self._wait_for_uplink(parts, told))
-        api = _in_thread("serve", lambda: self._serve_after(imports, parts))
+        api = _in_thread("serve", lambda: self._serve(parts))
         if parts.reconciler.boot_storage(DISK_LIMIT):
             self.timeline.reach("storage")
         libvirt.join()
@@ -140,18 +140,13 @@ class Agent:
             self.timeline.reach(name)
         return result
 
-    def _find_outside(self) -> Outside:
-        # Imported before the flash is waited for: it appears meanwhile.
-        from flashvisor.node.assemble import find_outside
-
-        outside = find_outside(self._settings)
-        self._stack.enter_context(outside.driver)
-        return outside
-
-    def _open_state(self, outside: Outside) -> Parts | None:
+    def _open_state(self, driver: Driver) -> Parts | None:
+        # Imported before the wait: the flash appears meanwhile.
         from flashvisor.node.assemble import Context, assemble
 
         settings = self._settings
+        outside = find_outside(settings, driver)
+        _in_thread("imports", _import_api)
         if not settings.fake:
             uevent.wait_until(settings.state.exists, STATE_LIMIT)
         if not settings.state.exists():
@@ -160,11 +155,10 @@ class Agent:
             Context(settings, outside, self._stack, self.timeline, self.problems, self._wake.set, self._power)
         )
 
-    def _serve_after(self, imports: threading.Thread, parts: Parts) -> None:
-        imports.join()
-        self._step("api", lambda: self._serve(parts))
-
     def _serve(self, parts: Parts) -> None:
+        self._step("api", lambda: self._open_api(parts))
+
+    def _open_api(self, parts: Parts) -> None:
         from flashvisor.node.app import make_app
         from flashvisor.node.server import ApiServer
         from flashvisor.node.tls import server_context
@@ -219,7 +213,7 @@ class Agent:
 
 
 def _import_api() -> None:
-    """Loads the API's modules, the agent's heaviest, while the flash and the data disks are being found."""
+    """Loads the API's modules, the agent's heaviest, while others work: the flash is found, the networks are set up."""
     import flashvisor.node.app
     import flashvisor.node.server
     import flashvisor.node.tls  # noqa: F401 - for its effect on sys.modules

@@ -3,7 +3,7 @@
 Example::
 
     with ExitStack() as stack:
-        outside = find_outside(settings)
+        outside = find_outside(settings, make_driver(settings))
         parts = assemble(Context(settings, outside, stack, timeline, problems, wake, power))   # None: nobody's server
 """
 
@@ -31,22 +31,10 @@ if TYPE_CHECKING:
     from flashvisor.host.systemd import Power
     from flashvisor.model.record import Identity
     from flashvisor.node.machine import Machine
-    from flashvisor.node.probes import Asker
+    from flashvisor.node.outside import Outside
     from flashvisor.node.problems import Problems
     from flashvisor.node.settings import Settings
     from flashvisor.node.timeline import Timeline
-
-
-@dataclass(frozen=True)
-class Outside:
-    """What a server stands on: its hypervisor, its machine, and who asks its guests whether they are there.
-
-    The driver goes on trying to reach its hypervisor from the moment it is made.
-    """
-
-    driver: Driver
-    machine: Machine
-    asker: Callable[[Callable[[str], None]], Asker]
 
 
 @dataclass(frozen=True)
@@ -117,20 +105,3 @@ def assemble(context: Context) -> Parts | None:
         reconciler=reconciler,
         service=Service(sources, keeper, hub, context.power),
     )
-
-
-def find_outside(settings: Settings) -> Outside:
-    """Returns the real things, or the fakes. Importing them takes time, and needs nothing that is in flash."""
-    # Only what is used is imported: the start of a server counts every module.
-    if settings.fake:
-        from flashvisor.guests.fake import FakeDriver
-        from flashvisor.node.fakemachine import FakeAsker, FakeMachine, blank_disk
-
-        fake = FakeMachine(blank_disk(serial) for serial in settings.fake_disks)
-        return Outside(FakeDriver(), fake, lambda answered: FakeAsker(answered, prompt=True))
-    from flashvisor.guests.libvirt_driver import LibvirtDriver
-    from flashvisor.node.machine import RealMachine
-    from flashvisor.node.probes import Prober
-
-    machine = RealMachine(settings.state)
-    return Outside(LibvirtDriver(), machine, lambda answered: Prober(answered, machine.reachable))

@@ -154,6 +154,11 @@ def modules_signed(root: Path = ROOT) -> bool:
     return _text(root / "sys/module/module/parameters/sig_enforce") == "Y"
 
 
+def has_kvm(root: Path = ROOT) -> bool:
+    """Tells whether KVM is loaded. Its node in /dev says nothing: it is there before, to load KVM when it is opened."""
+    return (root / "sys/class/misc/kvm").exists()
+
+
 def has_tpm2(root: Path = ROOT) -> bool:
     """Tells whether the kernel drives a TPM 2.0."""
     return _text(root / "sys/class/tpm/tpm0/tpm_version_major") == "2"

@@ -133,12 +133,14 @@ def _filesystem(cache: Cache, entries: Sequence[root.Entry]) -> Path:
     tree = build_root(cache)
     lines = [
         f"{one.path} {one.mode:o} {one.target} {sha256_file(one.source) if one.source else ''} {one.component}"
+        f" {one.rank}"
         for one in entries
     ]
 
     def make(place: Path) -> None:
         root.write(entries, place / "root")
-        squashfs.pack(tree, place, "root", "root.squashfs", epoch=EPOCH)
+        ranks = {one.path: one.rank for one in entries if one.rank}
+        squashfs.pack(tree, place, "root", "root.squashfs", epoch=EPOCH, ranks=ranks)
         shutil.rmtree(place / "root")
         (place / "weights.json").write_text(json.dumps(ledgers.weigh(entries)))
 

@@ -1,7 +1,7 @@
 """Shared libraries that we compile leaner than Debian does; they replace Debian's in the image, name for name.
 
 Owns which, with what left out, and the check that every program still finds its symbols in them. The names and the
-symbols' versions are Debian's, so what Debian compiled against them runs as it is (docs/adr/0013)::
+symbols' versions are Debian's, so what Debian compiled against them runs as it is (docs/adr/0012)::
 
     trees = {name: compiled(cache, name) for name in LIBRARIES}
 """

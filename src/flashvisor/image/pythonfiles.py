@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 PYTHON = "/usr/bin/python3.13"
 PLATFORM = "manylinux_2_28_x86_64"
 OURS = ("model", "host", "flash", "guests", "api", "node")  # packages of flashvisor that ship in flash
+AT_START = (  # in the order in which the agent imports them
+    "flashvisor.node.agent", "flashvisor.node.settings", "flashvisor.guests.libvirt_driver", "libvirt",
+    "flashvisor.node.assemble", "flashvisor.node.machine", "flashvisor.node.probes", "flashvisor.node.app",
+    "flashvisor.node.server", "flashvisor.node.tls", "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl",
+    "uvicorn.lifespan.off",
+)  # fmt: skip
 NOT_IN_FLASH = ("flashvisor.api.client",)
 LATE = (  # uvicorn picks these by name when the server starts
     "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.websockets.wsproto_impl",
@@ -47,7 +53,7 @@ def python_files(cache: Cache, packages: Path, recipe: Recipe, source: Path) -> 
     ours = {str(path.relative_to(source)): sha256_file(path) for path in _our_files(source)}
     inputs = {"ours": digest(json.dumps(ours)), "wheels": wheels.name, "packages": packages.parent.name}
     inputs |= {"extra": " ".join((*recipe.python.extra, "whole:", *recipe.python.whole))}
-    inputs |= {"trace": digest((RECIPE / "trace.py").read_text())}
+    inputs |= {"first": " ".join(AT_START), "trace": digest((RECIPE / "trace.py").read_text())}
 
     def build(place: Path) -> None:
         _compile(place, packages=packages, wheels=wheels / "site", source=source, recipe=recipe)
@@ -100,6 +106,7 @@ def _compile(place: Path, *, packages: Path, wheels: Path, source: Path, recipe:
         shutil.copyfile(path, target)
     shutil.copyfile(RECIPE / "trace.py", place / "trace.py")
     request = {
+        "first": AT_START,
         "packages": [f"flashvisor.{name}" for name in OURS],
         "leave_out": NOT_IN_FLASH,
         "modules": ["flashvisor.errors", *LATE, *recipe.python.extra],

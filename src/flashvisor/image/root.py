@@ -51,6 +51,7 @@ class Entry:
         target: Where a link leads.
         mode: Permission bits; everything belongs to root.
         package: Debian package or wheel that the bytes come from; "" for our own.
+        rank: What has more of it stands nearer to the file's beginning, and to what has about as much.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Entry:
     target: str = ""
     mode: int = 0o644
     package: str = ""
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Sources:
         trees: By the name that the recipe uses: "packages" (Debian's); what we compile by its source package.
         owners: Path in the packages' tree to package name.
         modules: Directory with the kernel's `lib/modules`.
-        python: Absolute path in the root to a compiled Python file, and its package ("" for Debian's own).
+        python: Absolute path in the root to a compiled Python file, and its package ("" for Debian's own); in the
+            order in which a server needs them.
         own: Directory whose files are laid over the root as they are.
     """
 
@@ -91,10 +94,10 @@ def plan(recipe: Recipe, sources: Sources) -> list[Entry]:
     for component in recipe.component:
         for entry in _component(component, sources):
             entries[entry.path] = entry
-    for path, (source, package) in sources.python.items():
+    for rank, (path, (source, package)) in zip(range(len(sources.python), 0, -1), sources.python.items(), strict=True):
         component_name = "flashvisor" if "/flashvisor/" in path or package.startswith("pypi:") else "python"
         mode = 0o755 if path.endswith(".so") else 0o644
-        entries[path] = Entry(path, component_name, source=source, mode=mode, package=package)
+        entries[path] = Entry(path, component_name, source=source, mode=mode, package=package, rank=rank)
     for path, source in sources.own.items():
         entries[path] = Entry(path, "flashvisor", source=source)
     for source in sorted(path for path in sources.modules.rglob("*") if path.suffix == ".ko" or path.name in INDEXES):

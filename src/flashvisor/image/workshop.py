@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EPOCH = 1_767_225_600  # seconds since 1970: 2026-01-01, the time that stands in everything built
 JOBS = 2
 # Nothing here throws exceptions, so tables for unwinding are dead weight; relative relocations have a short form
-# (DT_RELR) that glibc has read since 2.36. docs/adr/0013 has what both weigh.
+# (DT_RELR) that glibc has read since 2.36. docs/adr/0012 has what both weigh.
 LEAN_CFLAGS = "-Os -fno-asynchronous-unwind-tables -fno-unwind-tables"
 LEAN_LDFLAGS = "-Wl,-z,pack-relative-relocs"
 # Arguments of make. Debian's patches are newer than the generated files; nothing of the build system itself changed.

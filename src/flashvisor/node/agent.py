@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flashvisor import __version__
 from flashvisor.errors import FlashvisorError, HypervisorError, LayoutError, NoUplinkError, UnclaimedError
 from flashvisor.host import clock, facts, systemd, uevent
+from flashvisor.node.outside import find_outside, make_driver
 from flashvisor.node.problems import Problems
 from flashvisor.node.timeline import Timeline
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from flashvisor.guests.driver import Driver
     from flashvisor.host.console import Console
     from flashvisor.host.systemd import Power
     from flashvisor.node.assemble import Parts
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 STATE_LIMIT = 30.0  # seconds until the flash must have appeared; USB takes some
 UPLINK_LIMIT = 20.0  # seconds until a missing address is told; it is waited for all the same
 DISK_LIMIT = 15.0  # seconds until a missing data disk is told
+KVM_LIMIT = 10.0  # seconds until the hypervisor is asked for although KVM is missing
 LIBVIRT_LIMIT = 60.0  # seconds until a missing hypervisor is told
 LIBVIRT_INTERVAL = 0.1  # seconds between two looks for it
 
@@ -81,8 +84,9 @@ class Agent:
 
     def boot(self) -> None:
         """Brings the server up, step by step."""
-        imports = _in_thread("imports", _import_api)
-        parts = self._step("state", self._open_state)
+        driver = self._stack.enter_context(make_driver(self._settings))
+        libvirt = _in_thread("libvirt", lambda: self._find_libvirt(driver))
+        parts = self._step("state", lambda: self._open_state(driver))
         if parts is None:
             if not self.problems.about("state"):
                 self.problems.tell(
@@ -91,13 +95,16 @@ class Agent:
             systemd.notify("READY=1")
             return
         self.parts = parts
+        self._step("memory", parts.machine.trim_reserve, shown=False)
         parts.reconciler.boot_network()
         told = threading.Event()
         _in_thread("uplink", lambda: self._wait_for_uplink(parts, told))
-        api = _in_thread("serve", lambda: self._serve_after(imports, parts))
+        api = _in_thread("serve", lambda: self._serve(parts))
         if parts.reconciler.boot_storage(DISK_LIMIT):
             self.timeline.reach("storage")
-        self._step("libvirt", lambda: self._wait_for_driver(parts))
+        libvirt.join()
+        if self.timeline.when("libvirt") is not None:
+            self._step("guests left", parts.keeper.find_again, shown=False)
         api.join()
         told.wait()
         first = self.timeline.when("ready") is None
@@ -133,24 +140,25 @@ class Agent:
             self.timeline.reach(name)
         return result
 
-    def _open_state(self) -> Parts | None:
+    def _open_state(self, driver: Driver) -> Parts | None:
         # Imported before the wait: the flash appears meanwhile.
         from flashvisor.node.assemble import Context, assemble
 
         settings = self._settings
+        outside = find_outside(settings, driver)
+        _in_thread("imports", _import_api)
         if not settings.fake:
             uevent.wait_until(settings.state.exists, STATE_LIMIT)
         if not settings.state.exists():
             raise LayoutError(f"the flash's state partition {settings.state} is not there after {STATE_LIMIT:.0f} s")
         return assemble(
-            Context(settings, self._stack, self.timeline, self.problems, wake=self._wake.set, power=self._power)
+            Context(settings, outside, self._stack, self.timeline, self.problems, self._wake.set, self._power)
         )
 
-    def _serve_after(self, imports: threading.Thread, parts: Parts) -> None:
-        imports.join()
-        self._step("api", lambda: self._serve(parts))
-
     def _serve(self, parts: Parts) -> None:
+        self._step("api", lambda: self._open_api(parts))
+
+    def _open_api(self, parts: Parts) -> None:
         from flashvisor.node.app import make_app
         from flashvisor.node.server import ApiServer
         from flashvisor.node.tls import server_context
@@ -169,15 +177,20 @@ class Agent:
         self.timeline.reach("network")
         told.set()
 
-    def _wait_for_driver(self, parts: Parts) -> None:
+    def _find_libvirt(self, driver: Driver) -> None:
+        self._step("libvirt", lambda: self._wait_for_driver(driver))
+
+    def _wait_for_driver(self, driver: Driver) -> None:
+        # libvirt examines QEMU when it is asked for the first time, and fails without KVM, which udev loads.
+        if not self._settings.fake:
+            uevent.wait_until(facts.has_kvm, KVM_LIMIT)
         last = ""
         for _ in clock.ticks(LIBVIRT_INTERVAL, LIBVIRT_LIMIT):
             try:
-                parts.driver.version()
+                driver.version()
             except HypervisorError as error:
                 last = str(error)
             else:
-                parts.keeper.find_again()
                 return
         raise HypervisorError(f"the hypervisor does not answer after {LIBVIRT_LIMIT:.0f} s", evidence=last)
 
@@ -200,7 +213,7 @@ class Agent:
 
 
 def _import_api() -> None:
-    """Loads the API's modules, the agent's heaviest, while the flash and the data disks are being found."""
+    """Loads the API's modules, the agent's heaviest, while others work: the flash is found, the networks are set up."""
     import flashvisor.node.app
     import flashvisor.node.server
     import flashvisor.node.tls  # noqa: F401 - for its effect on sys.modules

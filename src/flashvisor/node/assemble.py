@@ -3,7 +3,8 @@
 Example::
 
     with ExitStack() as stack:
-        parts = assemble(Context(settings, stack, timeline, problems, wake, power))   # None: nobody's server
+        outside = find_outside(settings, make_driver(settings))
+        parts = assemble(Context(settings, outside, stack, timeline, problems, wake, power))   # None: nobody's server
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from flashvisor.host.systemd import Power
     from flashvisor.model.record import Identity
     from flashvisor.node.machine import Machine
-    from flashvisor.node.probes import Asker
+    from flashvisor.node.outside import Outside
     from flashvisor.node.problems import Problems
     from flashvisor.node.settings import Settings
     from flashvisor.node.timeline import Timeline
@@ -42,6 +43,7 @@ class Context:
 
     Args:
         settings: Where things are.
+        outside: What the server stands on.
         stack: Closes what is opened here.
         timeline: The boot's stages.
         problems: What is wrong.
@@ -50,6 +52,7 @@ class Context:
     """
 
     settings: Settings
+    outside: Outside
     stack: ExitStack
     timeline: Timeline
     problems: Problems
@@ -87,9 +90,9 @@ def assemble(context: Context) -> Parts | None:
         context.problems.tell("memory", RingCorruptError(what, evidence="\n".join(state.lost)))
     if identity is None:
         return None
-    machine, driver = _machine(settings), stack.enter_context(_driver(settings))
+    machine, driver = context.outside.machine, context.outside.driver
     hub = stack.enter_context(ConsoleHub())
-    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), _asker(settings, machine)))
+    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), context.outside.asker))
     hands = Hands(machine, keeper, context.problems, settings)
     reconciler = Reconciler(state, hands, Clocks(), context.wake)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
@@ -102,34 +105,3 @@ def assemble(context: Context) -> Parts | None:
         reconciler=reconciler,
         service=Service(sources, keeper, hub, context.power),
     )
-
-
-def _machine(settings: Settings) -> Machine:
-    # Only what is used is imported: the start of a server counts every module.
-    if settings.fake:
-        from flashvisor.node.fakemachine import FakeMachine, blank_disk
-
-        return FakeMachine(blank_disk(serial) for serial in settings.fake_disks)
-    from flashvisor.node.machine import RealMachine
-
-    return RealMachine(settings.state)
-
-
-def _asker(settings: Settings, machine: Machine) -> Callable[[Callable[[str], None]], Asker]:
-    if settings.fake:
-        from flashvisor.node.fakemachine import FakeAsker
-
-        return lambda answered: FakeAsker(answered, prompt=True)
-    from flashvisor.node.probes import Prober
-
-    return lambda answered: Prober(answered, machine.reachable)
-
-
-def _driver(settings: Settings) -> Driver:
-    if settings.fake:
-        from flashvisor.guests.fake import FakeDriver
-
-        return FakeDriver()
-    from flashvisor.guests.libvirt_driver import LibvirtDriver
-
-    return LibvirtDriver()

@@ -78,6 +78,9 @@ class FakeMachine:
         """Returns what was given."""
         return self._memory
 
+    def trim_reserve(self) -> None:
+        """Does nothing: the machine underneath is not ours."""
+
     def cards(self) -> tuple[Card, ...]:
         """Returns one card."""
         return (CARD,)

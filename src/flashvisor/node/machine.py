@@ -44,6 +44,9 @@ class Machine(Protocol):
     def memory(self) -> facts.Memory:
         """Returns the bytes of RAM."""
 
+    def trim_reserve(self) -> None:
+        """Gives guests the RAM that the kernel keeps free to have whole huge pages at hand."""
+
     def cards(self) -> tuple[facts.Card, ...]:
         """Returns the physical network cards."""
 
@@ -93,6 +96,10 @@ class RealMachine:
     def memory(self) -> facts.Memory:
         """Returns /proc/meminfo's word."""
         return facts.memory()
+
+    def trim_reserve(self) -> None:
+        """Sets the kernel's own measure anew (docs/adr/0014)."""
+        sysctl.write("vm/min_free_kbytes", str(sysctl.min_free(facts.memory().total)))
 
     def cards(self) -> tuple[facts.Card, ...]:
         """Returns the cards in /sys."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.config import Config
 from uvicorn.server import Server
@@ -21,6 +21,7 @@ from uvicorn.server import Server
 from flashvisor.errors import ConflictError
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
     from types import TracebackType
 
@@ -58,7 +59,7 @@ class ApiServer:
             app,
             ssl_context_factory=lambda _config, _default: context,
             http="h11",
-            ws="wsproto",
+            ws=cast("type[asyncio.Protocol]", _websocket),
             loop="asyncio",
             lifespan="off",
             log_config=None,
@@ -86,6 +87,13 @@ class ApiServer:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+
+def _websocket(**surroundings: Any) -> asyncio.Protocol:  # noqa: ANN401 - uvicorn's own objects, handed on
+    """Makes a connection's WebSocket protocol. Imported by the first console: the start counts every module."""
+    from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+    return WSProtocol(**surroundings)
 
 
 def _listen(address: str, port: int) -> socket.socket:

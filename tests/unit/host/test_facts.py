@@ -48,6 +48,13 @@ def test_only_neighbours_that_answered(tmp_path: Path) -> None:
     assert facts.arp(tmp_path) == {"10.77.0.10": "52:54:00:00:00:01"}
 
 
+def test_kvm_is_there_once_it_is_registered_and_not_by_its_node(tmp_path: Path) -> None:
+    put(tmp_path, "dev/kvm", "")
+    assert not facts.has_kvm(tmp_path)
+    (tmp_path / "sys/class/misc/kvm").mkdir(parents=True)
+    assert facts.has_kvm(tmp_path)
+
+
 def test_os_release(tmp_path: Path) -> None:
     put(tmp_path, "etc/os-release", 'IMAGE_ID=flashvisor\nIMAGE_VERSION="0.1.0"\n# comment\n')
     assert facts.os_release(tmp_path) == {"IMAGE_ID": "flashvisor", "IMAGE_VERSION": "0.1.0"}

@@ -110,6 +110,13 @@ def test_a_kernel_parameter_is_written_only_when_it_differs(tmp_path: Path) -> N
         sysctl.write("net/none", "1", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("total", "kib"), [(3_007_676 << 10, 6937), (256 << 30, 65_536), (1 << 20, 128), (1 << 44, 262_144)]
+)
+def test_the_kernels_own_reserve_grows_with_the_root_of_its_memory(total: int, kib: int) -> None:
+    assert sysctl.min_free(total) == kib
+
+
 def test_systemd_is_told_over_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

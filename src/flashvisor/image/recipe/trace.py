@@ -1,7 +1,8 @@
 """Runs inside the packages tree, under the very Python that ships: imports the agent, then compiles what was imported.
 
-Reads a JSON request on standard input: {"packages": [...], "modules": [...], "out": DIR}; packages are walked,
-modules imported. Writes compiled files under DIR/<path in the image> and prints {"path in image": "source path"}.
+Reads a JSON request on standard input: {"first": [...], "packages": [...], "modules": [...], "out": DIR}; packages are
+walked, modules imported. Writes compiled files under DIR/<path in the image> and prints, in the order of import,
+{"path in image": "source path"}.
 """
 
 import importlib
@@ -13,6 +14,8 @@ from pathlib import Path
 
 PACKAGES = "/usr/lib/python3/dist-packages"
 request = json.load(sys.stdin)
+for name in request["first"]:
+    importlib.import_module(name)
 for name in request["packages"]:
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, f"{name}."):
@@ -36,12 +39,13 @@ def compiled(source: Path, inside: str, *, optimize: int) -> dict[str, str]:
 # What was imported; and the whole of the packages that import parts of themselves by name, later. Those read their
 # own __init__.py for that (anyio's lazy imports), so it stays as source.
 found = {}
-sources = {Path(file) for module in sys.modules.values() if (file := getattr(module, "__file__", None))}
-sources -= {Path(__file__)}
+sources = {Path(file): None for module in sys.modules.values() if (file := getattr(module, "__file__", None))}
+sources.pop(Path(__file__))
 for wheels in request["wheels"]:
     for name in request["whole"]:
-        sources |= {path for path in Path(wheels, name).rglob("*.py") if path.name != "pytest_plugin.py"}
-for source in sorted(sources):
+        more = sorted(path for path in Path(wheels, name).rglob("*.py") if path.name != "pytest_plugin.py")
+        sources |= dict.fromkeys(more)
+for source in sources:
     home = next((root for root in (*request["ours"], *request["wheels"]) if source.is_relative_to(root)), None)
     inside = f"{PACKAGES}/{source.relative_to(home)}" if home else str(source)
     whole = home and source.relative_to(home).parts[0] in request["whole"]

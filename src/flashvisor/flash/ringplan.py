@@ -97,7 +97,8 @@ def kept(records: Iterable[Record]) -> set[int]:
     configs, confirms = by_kind.pop(RecordKind.CONFIG, []), by_kind.pop(RecordKind.CONFIRM, [])
     result = {record.sequence for record in by_kind.pop(RecordKind.BOOT, [])[-KEEP_BOOTS:]}
     identities = by_kind.get(RecordKind.IDENTITY, [])[-IDENTITY_COPIES:]
-    result |= {record.sequence for record in identities if record.payload == identities[-1].payload}
+    # A damaged record (asked about by `recover`) has no payload: it may have been a copy.
+    result |= {record.sequence for record in identities if record.payload in {identities[-1].payload, b""}}
     result |= {rows[-1].sequence for rows in by_kind.values()}
     return result | _kept_configs(configs, confirms)
 

@@ -52,7 +52,7 @@ def test_an_unsigned_image_is_refused_and_the_firmware_goes_on(
     server = power_on("unsigned", built_image.unsigned)
     refused = server.wait_for(r"failed to load Boot\w{4} .*Access Denied", FIRMWARE_LIMIT)
     entry = refused.split()[4]
-    server.wait_for(rf"BdsDxe: (loading (?!{entry})|No bootable option)", FIRMWARE_LIMIT)
+    server.wait_for(rf"BdsDxe: (loading|failed to load) (?!{entry})Boot", FIRMWARE_LIMIT)
     assert b"stage=" not in server.serial_log.read_bytes()
 
 

@@ -18,7 +18,7 @@ from flashvisor.errors import CommandLineError
 from flashvisor.image.labqemu import lab_qemu
 from flashvisor.lab import accel
 from flashvisor.lab.firmware import enrolled
-from flashvisor.lab.machine import API_PORT, FIRMWARE_VARS, ServerSpec
+from flashvisor.lab.machine import API_PORT, ServerSpec
 from flashvisor.lab.rack import Rack, default_root
 from flashvisor.model.size import parse_size
 
@@ -73,9 +73,10 @@ def up(
     names = [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
     qemu = lab_qemu(open_cache())
     common = ServerSpec(name=name, flash=flash, memory=memory, cpus=cpus, tpm=not no_tpm, qemu=qemu)
-    with enrolled(open_keyring()) if secure_boot else nullcontext(FIRMWARE_VARS) as variables:
-        specs = [replace(common, name=each, firmware_vars=variables) for each in names]
-        reports = [rack.up(spec).report() for spec in specs]
+    with enrolled(open_keyring()) if secure_boot else nullcontext() as variables:
+        if variables:
+            common = replace(common, firmware_vars=variables)
+        reports = [rack.up(replace(common, name=each)).report() for each in names]
     if as_json:
         print_json(reports)
         return

@@ -34,7 +34,7 @@ FIRST_OWNER = "owner.txt"  # the first version's directory has one, and two file
 FIRST_PAIRS = ("ca", "admin", "PK", "KEK", "db")
 FIRST_MODULES = "modules.pem"
 SALT_SIZE = 16  # bytes
-# RFC 7914: 64 MiB and about 0.2 s for each guess. PKCS #8 as `cryptography` writes it has 2048 rounds of PBKDF2 only.
+# RFC 7914: 64 MiB and about 0.1 s for each guess. PKCS #8 as `cryptography` writes it has 2048 rounds of PBKDF2 only.
 SCRYPT_COST, SCRYPT_BLOCK, SCRYPT_LANES = 1 << 16, 8, 1
 PASSWORD_SIZE = 32  # bytes
 CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)

@@ -423,6 +423,55 @@ class NotAdmittedError(TrustError):
     advice = "FLASHVISOR_KEYS must name the keyring that the server was burned with."
 
 
+class PassphraseNeededError(TrustError):
+    """A private key is encrypted, and nobody could be asked for the passphrase."""
+
+    code = "FV-TRUST-020"
+    advice = "Run it at a terminal, or put the passphrase into a file that FLASHVISOR_PASSPHRASE_FILE names."
+
+
+class WrongPassphraseError(TrustError):
+    """The passphrase does not open the keyring or the backup. If it is right, the file is damaged."""
+
+    code = "FV-TRUST-021"
+    advice = "Try again; nobody can help who does not know the passphrase."
+
+
+class WeakPassphraseError(TrustError):
+    """A new passphrase is shorter than flashvisor takes. Whoever guesses it owns the servers."""
+
+    code = "FV-TRUST-022"
+    advice = "Take five or more random words."
+
+
+class OldKeyringError(TrustError):
+    """The keyring is of the first version's form, which holds no keys for releases and cannot be encrypted."""
+
+    code = "FV-TRUST-023"
+    advice = "Bring it to today's form: `flashvisor keys upgrade`. Servers and images notice nothing."
+
+
+class BackupFormatError(TrustError):
+    """A file is not a backup that `flashvisor keys backup` wrote."""
+
+    code = "FV-TRUST-024"
+    advice = "Name the right file. A backup begins with the words `flashvisor keyring backup`."
+
+
+class BackupExistsError(TrustError):
+    """A file that would take secrets, or what is given away, is there already. It is never overwritten."""
+
+    code = "FV-TRUST-025"
+    advice = "Name another file or directory."
+
+
+class StrangeExecutableError(TrustError):
+    """What is to be signed is not a flashvisor.efi, or not the one whose SHA-256 was given. Nothing was signed."""
+
+    code = "FV-TRUST-026"
+    advice = "Fetch it again from where you trust it, and take its SHA-256 from there too."
+
+
 # --- NODE ---------------------------------------------------------------------------------------------------
 
 

@@ -123,7 +123,8 @@ def test_a_client_without_a_certificate_gets_nothing(running: Agent, keyring: Ke
 
 def test_a_stranger_is_refused(running: Agent, keyring: Keyring, stranger: Keyring) -> None:
     context = tls_context(keyring)
-    context.load_cert_chain(stranger.admin.cert, stranger.admin.key)
+    with stranger.unlocked("admin") as files:
+        context.load_cert_chain(files.cert, files.key)
     with httpx.Client(verify=context, trust_env=False) as http, pytest.raises(httpx.TransportError):
         http.get(f"https://{authority(running)}/v1/node", extensions={"sni_hostname": SERVER_ALIAS})
 

@@ -23,7 +23,8 @@ from flashvisor.errors import (
     NotAdmittedError,
     UnknownGuestError,
 )
-from flashvisor.trust.keyring import KeyFiles, Keyring
+from flashvisor.trust.certificates import Pair
+from flashvisor.trust.keyring import Keyring
 from sim.nodesim import NODE, NodeSim, guest_report
 
 if TYPE_CHECKING:
@@ -127,18 +128,18 @@ def test_a_stranger_is_not_admitted_and_does_not_trust_the_server(
 class StrangersKeys(Keyring):
     """Trusts the owner's servers, but shows somebody else's client certificate, or a server's."""
 
-    shown: KeyFiles
+    shown: Pair
 
-    @property
-    def admin(self) -> KeyFiles:
+    def pair(self, role: str) -> Pair:
+        assert role == "admin"
         return self.shown
 
 
 def test_a_strangers_certificate_is_refused(
     address: Address, keyring: Keyring, stranger: Keyring, sim: NodeSim
 ) -> None:
-    keys = StrangersKeys(keyring.directory, keyring.owner)
-    keys.shown = stranger.admin
+    keys = StrangersKeys(keyring.directory, keyring.store)
+    keys.shown = stranger.pair("admin")
     with Client(address, keys) as client, pytest.raises(NotAdmittedError):
         client.node()
     assert sim.calls == []
@@ -147,8 +148,8 @@ def test_a_strangers_certificate_is_refused(
 def test_a_servers_own_certificate_commands_nobody(
     address: Address, keyring: Keyring, tmp_path: Path, sim: NodeSim
 ) -> None:
-    keys = StrangersKeys(keyring.directory, keyring.owner)
-    keys.shown = KeyFiles(cert=tmp_path / "node.pem", key=tmp_path / "node.key")
+    keys = StrangersKeys(keyring.directory, keyring.store)
+    keys.shown = Pair((tmp_path / "node.pem").read_bytes(), (tmp_path / "node.key").read_bytes())
     with Client(address, keys) as client, pytest.raises(NotAdmittedError):
         client.node()
     assert sim.calls == []
@@ -206,8 +207,8 @@ def test_console_of_a_guest_that_is_not_there(address: Address, keyring: Keyring
 def test_console_is_the_owners_alone(address: Address, keyring: Keyring, stranger: Keyring) -> None:
     with Client(address, stranger) as client, pytest.raises(ForeignNodeError), client.console("web"):
         pass
-    keys = StrangersKeys(keyring.directory, keyring.owner)
-    keys.shown = stranger.admin
+    keys = StrangersKeys(keyring.directory, keyring.store)
+    keys.shown = stranger.pair("admin")
     with Client(address, keys) as client, pytest.raises(NotAdmittedError), client.console("web"):
         pass
 

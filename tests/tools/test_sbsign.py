@@ -35,6 +35,16 @@ def smallest_efi() -> bytes:
     return headers.ljust(HEADERS, b"\0") + b"\xb8\0\0\0\0\xc3".ljust(TEXT, b"\x90")
 
 
+def sign(image: Path, output: Path, owner: Keyring) -> None:
+    with owner.unlocked("db") as files:
+        sbsign.sign(image, output, key=files.key, cert=files.cert)
+
+
+def verify(image: Path, owner: Keyring) -> None:
+    with owner.unlocked("db") as files:
+        sbsign.verify(image, files.cert)
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     path = tmp_path / "image.efi"
@@ -44,35 +54,49 @@ def image(tmp_path: Path) -> Path:
 
 def test_the_owners_signature_holds_and_a_strangers_does_not(image: Path, keyring: Keyring, stranger: Keyring) -> None:
     signed = image.with_name("signed.efi")
-    sbsign.sign(image, signed, key=keyring.db.key, cert=keyring.db.cert)
-    sbsign.verify(signed, keyring.db.cert)
+    sign(image, signed, keyring)
+    verify(signed, keyring)
     with pytest.raises(BadSignatureError, match=r"signed\.efi is not signed by"):
-        sbsign.verify(signed, stranger.db.cert)
+        verify(signed, stranger)
 
 
 def test_a_changed_byte_breaks_the_signature(image: Path, keyring: Keyring) -> None:
     signed = image.with_name("signed.efi")
-    sbsign.sign(image, signed, key=keyring.db.key, cert=keyring.db.cert)
+    sign(image, signed, keyring)
     data = bytearray(signed.read_bytes())
     data[HEADERS] ^= 1
     signed.write_bytes(data)
     with pytest.raises(BadSignatureError):
-        sbsign.verify(signed, keyring.db.cert)
+        verify(signed, keyring)
 
 
 def test_an_unsigned_image(image: Path, keyring: Keyring) -> None:
     with pytest.raises(BadSignatureError):
-        sbsign.verify(image, keyring.db.cert)
+        verify(image, keyring)
 
 
 def test_what_is_no_image_is_the_tools_failure(tmp_path: Path, keyring: Keyring) -> None:
     text = tmp_path / "text.efi"
     text.write_text("not a PE file")
     with pytest.raises(CommandFailedError):
-        sbsign.sign(text, tmp_path / "out.efi", key=keyring.db.key, cert=keyring.db.cert)
+        sign(text, tmp_path / "out.efi", keyring)
     assert not (tmp_path / "out.efi").exists()
     with pytest.raises(CommandFailedError):
-        sbsign.verify(text, keyring.db.cert)
+        verify(text, keyring)
+
+
+def test_signatures_are_told_added_and_taken_off(
+    image: Path, keyring: Keyring, stranger: Keyring, tmp_path: Path
+) -> None:
+    assert sbsign.signatures(image) == []
+    once, twice = tmp_path / "once.efi", tmp_path / "twice.efi"
+    sign(image, once, stranger)
+    sign(once, twice, keyring)
+    assert sbsign.signatures(twice) == ["/O=Stranger Ltd/CN=flashvisor db", "/O=Owner Ltd/CN=flashvisor db"]
+    verify(twice, keyring)
+    verify(twice, stranger)
+    sbsign.strip(twice)
+    assert sbsign.signatures(twice) == []
 
 
 def test_version() -> None:

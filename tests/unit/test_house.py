@@ -30,6 +30,8 @@ ALLOWED = {
 ADMIN = {
     "flashvisor.cli", "flashvisor.bench", "flashvisor.lab", "flashvisor.image",
     "flashvisor.api.client", "flashvisor.trust.certificates", "flashvisor.trust.keyring",
+    "flashvisor.trust.keystore", "flashvisor.trust.backup", "flashvisor.trust.secureboot",
+    "flashvisor.trust.publickeys", "flashvisor.trust.keymaker",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]
 

@@ -64,7 +64,8 @@ def tls_context(keyring: Keyring) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=keyring.ca_pem.decode("ascii"))
-    context.load_cert_chain(keyring.admin.cert, keyring.admin.key)
+    with keyring.unlocked("admin") as files:
+        context.load_cert_chain(files.cert, files.key)
     return context
 
 

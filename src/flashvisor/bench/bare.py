@@ -43,7 +43,7 @@ def bare_flash(cache: Cache, keyring: Keyring) -> Path:
         FlashvisorError: a step failed.
     """
     tree = build_root(cache)
-    linux = kernel(cache, keyring.module_key.read_text())
+    linux = kernel(cache, keyring.module_key)
     source, release = SOURCE.read_text(), (linux / "release").read_text()
 
     def make(place: Path) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import getpass
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
 
+from flashvisor.cli.passphrase import ask, ask_new, passphrase_is_in_file
 from flashvisor.cli.progress import timed
+from flashvisor.errors import KeyringMissingError
 from flashvisor.image.cache import Cache, Listener, default_root
-from flashvisor.trust.keyring import OWNER, Keyring, default_directory
+from flashvisor.trust.keyring import Keyring, default_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+UNATTENDED = (
+    "They are NOT encrypted, so that nobody has to type anything: good for trying things out.\n"
+    "Before a server of yours depends on them: `flashvisor keys passphrase`."
+)
 QUIET = 2.0  # seconds: a step expected to be quicker shows nothing
 
 
@@ -39,9 +45,16 @@ def open_cache() -> Cache:
 
 
 def open_keyring() -> Keyring:
-    """The owner's keyring; a new one is made, and said to be made, where there is none."""
+    """The owner's keyring; a new one is made, and said to be made, where there is none.
+
+    It is encrypted if FLASHVISOR_PASSPHRASE_FILE names a passphrase. If not, it is not, and that is said: these
+    commands run unattended.
+    """
     directory = default_directory()
-    if (directory / OWNER).exists():
-        return Keyring.open(directory)
-    click.echo(f"No keyring yet: making the owner's keys in {directory}", err=True)
-    return Keyring.create(directory, getpass.getuser())
+    with suppress(KeyringMissingError):
+        return Keyring.open(directory, ask)
+    passphrase = ask_new() if passphrase_is_in_file() else None
+    click.echo(f"No keyring yet: making the owner's keys in {directory}.", err=True)
+    if passphrase is None:
+        click.echo(UNATTENDED, err=True)
+    return Keyring.create(directory, getpass.getuser(), passphrase=passphrase)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from flashvisor.cli import terminal_session
-from flashvisor.cli.buildtools import open_cache
+from flashvisor.cli.buildtools import open_cache, open_keyring
 from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds
 from flashvisor.cli.progress import timed
 from flashvisor.cli.session import json_option
 from flashvisor.errors import CommandLineError
 from flashvisor.image.labqemu import lab_qemu
 from flashvisor.lab import accel
+from flashvisor.lab.firmware import enrolled
 from flashvisor.lab.machine import API_PORT, ServerSpec
 from flashvisor.lab.rack import Rack, default_root
 from flashvisor.model.size import parse_size
@@ -57,8 +60,11 @@ def command() -> None:
 @click.option("--memory", type=SizeType(), default="3GiB", show_default=True)
 @click.option("--cpus", type=click.IntRange(min=1, max=64), default=2, show_default=True)
 @click.option("--no-tpm", is_flag=True, help="Leave the TPM out.")
+@click.option("--secure-boot", is_flag=True, help="Enrol the owner's keys: only images that they signed start.")
 @json_option
-def up(name: str, *, flash: Path, count: int, memory: int, cpus: int, no_tpm: bool, as_json: bool) -> None:
+def up(
+    name: str, *, flash: Path, count: int, memory: int, cpus: int, no_tpm: bool, secure_boot: bool, as_json: bool
+) -> None:
     """Put servers into the rack and power them on."""
     rack = Rack(default_root())
     if not accel.is_known(rack.root):
@@ -66,8 +72,11 @@ def up(name: str, *, flash: Path, count: int, memory: int, cpus: int, no_tpm: bo
             accel.kvm_boots(rack.root)
     names = [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
     qemu = lab_qemu(open_cache())
-    specs = [ServerSpec(name=each, flash=flash, memory=memory, cpus=cpus, tpm=not no_tpm, qemu=qemu) for each in names]
-    reports = [rack.up(spec).report() for spec in specs]
+    common = ServerSpec(name=name, flash=flash, memory=memory, cpus=cpus, tpm=not no_tpm, qemu=qemu)
+    with enrolled(open_keyring()) if secure_boot else nullcontext() as variables:
+        if variables:
+            common = replace(common, firmware_vars=variables)
+        reports = [rack.up(replace(common, name=each)).report() for each in names]
     if as_json:
         print_json(reports)
         return

@@ -17,6 +17,7 @@ import click
 
 from flashvisor.api.client import Client
 from flashvisor.cli.nodebook import NodeBook, default_path
+from flashvisor.cli.passphrase import ask
 from flashvisor.trust.keyring import Keyring, default_directory
 
 node_option = click.option(
@@ -33,4 +34,4 @@ def connect(node: str) -> Client:
         KeyringMissingError: there are no keys to prove ourselves with.
     """
     address = NodeBook.load(default_path()).resolve(node, os.environ)
-    return Client(address, Keyring.open(default_directory()))
+    return Client(address, Keyring.open(default_directory(), ask))

@@ -50,6 +50,21 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     sync(path.parent)
 
 
+def write_once(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Makes a file with all its bytes, or leaves nothing; never touches one that exists.
+
+    Raises:
+        FileExistsError: it does.
+
+    Source: link(2): unlike rename(2), it replaces nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as half:
+        write_atomic(Path(half) / path.name, data, mode=mode)
+        path.hardlink_to(Path(half) / path.name)
+    sync(path.parent)
+
+
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o644, size: int = 0) -> Iterator[Path]:
     """For files too large for `write_atomic`: yields a file beside `path` that takes its place at the end.

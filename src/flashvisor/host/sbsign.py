@@ -1,13 +1,15 @@
-"""sbsign and sbverify: Authenticode signatures on UEFI executables. Source: sbsign(1), sbverify(1).
+"""sbsign, sbverify, sbattach: Authenticode signatures on UEFI executables. Source: their manual pages (section 1).
 
 Example::
 
-    sign(image, output, key=keyring.db.key, cert=keyring.db.cert)
-    verify(output, keyring.db.cert)
+    with keyring.unlocked("db") as files:
+        sign(image, output, key=files.key, cert=files.cert)
+        verify(output, files.cert)
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import BadSignatureError, CommandFailedError
@@ -58,3 +60,26 @@ def verify(image: Path, cert: Path) -> None:
         if any(words in error.evidence for words in REFUSALS):
             raise BadSignatureError(f"{image} is not signed by {cert}", evidence=error.evidence) from error
         raise
+
+
+def signatures(image: Path) -> list[str]:
+    """Returns the subjects of the certificates that an image is signed with, one for each signature.
+
+    Raises:
+        CommandFailedError: sbverify could not read it.
+    """
+    said = run(["sbverify", "--list", image]).stdout
+    subjects = []
+    for part in re.split(r"^signature \d+$", said, flags=re.MULTILINE)[1:]:
+        found = re.search(r"^ - subject: (.*)$", part, flags=re.MULTILINE)
+        subjects.append(found.group(1) if found else "unknown")
+    return subjects
+
+
+def strip(image: Path) -> None:
+    """Takes all signatures off an image, in place.
+
+    Source: sbattach(1), --remove.
+    """
+    while signatures(image):
+        run(["sbattach", "--remove", image])

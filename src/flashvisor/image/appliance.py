@@ -125,7 +125,7 @@ def build(cache: Cache, keyring: Keyring, name: str, output: Path) -> ApplianceF
     """
     recipe = load(name)
     need_space(output, APPLIANCE_LIMIT, f"the appliance '{name}'")
-    linux = kernel(cache, keyring.module_key.read_text())
+    linux = kernel(cache, keyring.module_key)
     made = _unified(cache, recipe, linux) / f"{name}.efi"
     size = check_size(name, made.stat().st_size)
     write_atomic(output / made.name, made.read_bytes())

@@ -77,7 +77,7 @@ def build(cache: Cache, keyring: Keyring, output: Path, *, recipe: Recipe | None
     """
     need_space(output, 1 * GIB // 4, "the build's output")
     recipe = recipe or load()
-    modules = keyring.module_key.read_text()
+    modules = keyring.module_key
     linux = kernel(cache, modules)
     entries = plan(cache, recipe, linux)
     filesystem = _filesystem(cache, entries)
@@ -177,10 +177,11 @@ def _unified(cache: Cache, linux: Path, filesystem: Path) -> Path:
 
 def _signed(cache: Cache, unsigned: Path, keyring: Keyring) -> Path:
     """Returns the step's directory with the image under the owner's signature."""
-    certificate = keyring.db.cert.read_bytes()
+    certificate = keyring.certificate("db")
 
     def make(place: Path) -> None:
-        sign(unsigned, place / "flashvisor.efi", key=keyring.db.key, cert=keyring.db.cert)
+        with keyring.unlocked("db") as files:
+            sign(unsigned, place / "flashvisor.efi", key=files.key, cert=files.cert)
 
     inputs = {"unsigned": sha256_file(unsigned), "certificate": digest(certificate)}
     return cache.get(Step("signed", inputs=inputs, build=make, title="Signature", expected=1, space=GIB // 4))

@@ -12,6 +12,7 @@ Source: RFC 5280; the extensions are those that Python 3.13's VERIFY_X509_STRICT
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its private key (PKCS #8, not encrypted), both as PEM."""
+    """A certificate, or for ed25519 the bare public key, and the private key (PKCS #8, not encrypted), as PEM."""
 
     cert_pem: bytes
     key_pem: bytes
@@ -117,9 +118,31 @@ def make_signer(name: str, owner: str, purpose: Purpose, now: datetime) -> Pair:
     return _self_signed(wish, now)
 
 
+def make_ed25519() -> Pair:
+    """Makes a key for TUF metadata: the bare public key, for TUF's root says whose it is (RFC 8410)."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Pair(cert_pem=public, key_pem=private)
+
+
+def to_der(cert_pem: bytes) -> bytes:
+    """Returns a certificate's DER form."""
+    return x509.load_pem_x509_certificate(cert_pem).public_bytes(serialization.Encoding.DER)
+
+
 def fingerprint(cert_pem: bytes) -> str:
     """Returns the SHA-256 of a certificate's DER form as 64 hex digits."""
     return x509.load_pem_x509_certificate(cert_pem).fingerprint(hashes.SHA256()).hex()
+
+
+def public_fingerprint(public_pem: bytes) -> str:
+    """Returns the SHA-256 of a bare public key's DER form as 64 hex digits."""
+    key = serialization.load_pem_public_key(public_pem)
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
 
 
 def subject(cert_pem: bytes) -> str:

@@ -38,7 +38,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(path))
     monkeypatch.setenv("USER", "admin")
     monkeypatch.setenv("LOGNAME", "admin")
-    for name in ("FLASHVISOR_NODE", "FLASHVISOR_KEYS"):
+    settings = ("NODE", "KEYS", "PASSPHRASE_FILE", "NEW_PASSPHRASE_FILE")
+    for name in (f"FLASHVISOR_{setting}" for setting in settings):
         monkeypatch.delenv(name, raising=False)
     return path
 

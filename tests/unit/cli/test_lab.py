@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,8 +15,10 @@ from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.rack import Rack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from flashvisor.trust.keyring import Keyring
 
     from .conftest import Ran
 
@@ -58,6 +61,25 @@ def test_up_tells_how_to_reach_the_server(flashvisor: Run, lab: Path, flash: str
     assert f"flashvisor node show --node 127.0.0.1:{server.api_port}" in ran.stdout
     assert "flashvisor lab console alpha" in ran.stdout
     assert (server.spec.memory, server.spec.cpus, server.spec.tpm) == (512 << 20, 1, False)
+
+
+def test_secure_boot_gives_each_server_the_owners_variables(
+    flashvisor: Run, lab: Path, flash: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[str] = []
+
+    @contextmanager
+    def enrolled(keyring: Keyring) -> Iterator[Path]:
+        owners.append(keyring.owner)
+        (tmp_path / "enrolled.fd").write_bytes(b"the owner's")
+        yield tmp_path / "enrolled.fd"
+
+    monkeypatch.setattr(lab_module, "enrolled", enrolled)
+    assert flashvisor("lab", "up", "node", "--count", "2", "--flash", flash, "--secure-boot").status == 0
+    assert flashvisor("lab", "up", "plain", "--flash", flash).status == 0
+    variables = {server.name: server.paths.firmware_vars.read_bytes() for server in Rack(lab).list()}
+    assert variables == {"node1": b"the owner's", "node2": b"the owner's", "plain": b"variables"}
+    assert owners == ["admin"]
 
 
 def test_several_at_once_are_numbered(flashvisor: Run, lab: Path, flash: str) -> None:

@@ -38,6 +38,15 @@ def test_write_atomic_keeps_the_old_bytes_when_it_fails(tmp_path: Path, monkeypa
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_write_once_overwrites_nothing_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    files.write_once(tmp_path / "new/secret", b"first", mode=0o600)
+    with pytest.raises(FileExistsError):
+        files.write_once(tmp_path / "new/secret", b"second")
+    assert (tmp_path / "new/secret").read_bytes() == b"first"
+    assert (tmp_path / "new/secret").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["secret"]
+
+
 def test_a_directory_comes_whole(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "keys"
     files.write_directory_once(target, {"a": b"1", "b": b"2"}, mode=0o600, directory_mode=0o700)

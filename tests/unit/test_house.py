@@ -23,13 +23,14 @@ ONLY_WHAT_SHIPS = """
 import importlib, pkgutil, sys
 
 ALLOWED = {
-    "flashvisor", "msgspec", "starlette", "uvicorn", "wsproto",
+    "flashvisor", "msgspec", "starlette", "uvicorn", "wsproto", "tuf", "securesystemslib",
     # what those need themselves
     "anyio", "click", "h11", "idna", "typing_extensions", "sniffio",
 }
 ADMIN = {
     "flashvisor.cli", "flashvisor.bench", "flashvisor.lab", "flashvisor.image",
     "flashvisor.api.client", "flashvisor.trust.certificates", "flashvisor.trust.keyring",
+    "flashvisor.trust.repository", "flashvisor.trust.rolekeys",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]
 

@@ -51,6 +51,7 @@ COMMANDS = {
     "node": Entry("node", "Show, restart and name servers."),
     "guest": Entry("guest", "List, start, stop and look into guests."),
     "keys": Entry("keys", "Make and show the owner's keys."),
+    "release": Entry("release", "Show the releases that servers can update to."),
     "bench": Entry("bench", "Measure against a Debian server with libvirt."),
     "explain": Entry("explain", "Explain an error code."),
     "version": Entry("version", "Show the version."),

@@ -13,7 +13,7 @@ from flashvisor.cli.buildtools import open_cache
 from flashvisor.errors import WrongHashError
 from flashvisor.flash.chunks import cut
 from flashvisor.image.release import Title, describe
-from flashvisor.image.workshop import build_root
+from flashvisor.image.trees import build_root
 from flashvisor.model.release import Flavour, Memory, chunk_path
 from flashvisor.trust.repository import Repository
 from flashvisor.trust.rolekeys import ROLES, RoleSigners

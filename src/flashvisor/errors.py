@@ -472,6 +472,88 @@ class StrangeExecutableError(TrustError):
     advice = "Fetch it again from where you trust it, and take its SHA-256 from there too."
 
 
+# --- UPDATE: releases and their signed metadata -------------------------------------------------------------
+
+
+class UpdateFormatError(TrustError):
+    """A file of an update is not what its name says: no TUF metadata, or no release manifest."""
+
+    code = "FV-TRUST-101"
+    advice = "Publish the release again with `flashvisor release publish DIR`; check what serves the directory."
+
+
+class RollbackError(TrustError):
+    """An update is older than one that this server verified before. Old files may hold known weaknesses."""
+
+    code = "FV-TRUST-102"
+    advice = "Offer the newest state of the repository; an older release must be asked for by name."
+
+
+class FreezeError(TrustError):
+    """The timestamp of an update has expired: somebody may be holding newer releases back, or a clock is wrong."""
+
+    code = "FV-TRUST-103"
+    advice = "Publish again to renew the timestamp; if this server's clock is wrong, push the update from the CLI."
+
+
+class MixAndMatchError(TrustError):
+    """Metadata files of an update do not belong together: one is not the version or content that another names."""
+
+    code = "FV-TRUST-104"
+    advice = "Copy the repository again as a whole, timestamp.json last."
+
+
+class ExpiredError(TrustError):
+    """Root, snapshot or targets metadata of an update has expired."""
+
+    code = "FV-TRUST-105"
+    advice = "Publish again to renew it; if this server's clock is wrong, push the update from the CLI."
+
+
+class EndlessDataError(TrustError):
+    """A file of an update is longer than it may be. Reading it was stopped."""
+
+    code = "FV-TRUST-106"
+    advice = "Check what serves the repository: it sends other files than were published."
+
+
+class WrongHashError(TrustError):
+    """A release's manifest or chunk does not have the SHA-256 or length that was signed."""
+
+    code = "FV-TRUST-107"
+    advice = "Copy the repository again: the file is damaged or was replaced."
+
+
+class TooFewSignaturesError(TrustError):
+    """Fewer of the owner's keys than the threshold signed this metadata."""
+
+    code = "FV-TRUST-108"
+    advice = "Sign with the owner's keys; a repository of another owner is never accepted."
+
+
+class RootChainError(TrustError):
+    """The chain of root metadata has a gap: each root must follow the one before, signed by both."""
+
+    code = "FV-TRUST-109"
+    advice = "Put all N.root.json files back into the repository, from the one that this server trusts."
+
+
+class UpdateFileMissingError(TrustError):
+    """The repository lacks a file that its metadata names."""
+
+    code = "FV-TRUST-110"
+    http_status = 404
+    advice = "Copy the repository again as a whole."
+
+
+class NoSuchReleaseError(TrustError):
+    """The repository holds no release of this name, version and flavour."""
+
+    code = "FV-TRUST-111"
+    http_status = 404
+    advice = "`flashvisor release list DIR` shows what there is."
+
+
 # --- NODE ---------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ TREES = ("buildroot", "packages")
 
 
 def compiled_kernel(cache: Cache) -> Path:
-    return kernel(cache, open_keyring().module_key.read_text())
+    return kernel(cache, open_keyring().module_key)
 
 
 def digests(top: Path) -> dict[str, str]:

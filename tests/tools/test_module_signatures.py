@@ -6,7 +6,6 @@ The signature stands behind the module: CMS, 12 bytes of which the last four are
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +41,7 @@ def work(built_image: BuildResult, tmp_path: Path) -> Path:
     length = int.from_bytes(rest[-4:], "big")
     (tmp_path / "signature").write_bytes(rest[-HEAD - length : -HEAD])
     (tmp_path / "module").write_bytes(rest[: -HEAD - length])
-    shutil.copyfile(open_keyring().module_key, tmp_path / "owner.pem")
+    (tmp_path / "owner.pem").write_text(open_keyring().module_key)
     return tmp_path
 
 

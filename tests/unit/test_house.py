@@ -23,7 +23,7 @@ ONLY_WHAT_SHIPS = """
 import importlib, pkgutil, sys
 
 ALLOWED = {
-    "flashvisor", "msgspec", "starlette", "uvicorn", "wsproto",
+    "flashvisor", "msgspec", "starlette", "uvicorn", "wsproto", "tuf", "securesystemslib",
     # what those need themselves
     "anyio", "click", "h11", "idna", "typing_extensions", "sniffio",
 }
@@ -31,7 +31,8 @@ ADMIN = {
     "flashvisor.cli", "flashvisor.bench", "flashvisor.lab", "flashvisor.image",
     "flashvisor.api.client", "flashvisor.trust.certificates", "flashvisor.trust.keyring",
     "flashvisor.trust.keystore", "flashvisor.trust.backup", "flashvisor.trust.secureboot",
-    "flashvisor.trust.publickeys", "flashvisor.trust.keymaker",
+    "flashvisor.trust.publickeys", "flashvisor.trust.keymaker", "flashvisor.trust.repository",
+    "flashvisor.trust.rolekeys",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]
 

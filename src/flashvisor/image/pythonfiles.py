@@ -26,14 +26,18 @@ if TYPE_CHECKING:
 
 PYTHON = "/usr/bin/python3.13"
 PLATFORM = "manylinux_2_28_x86_64"
-OURS = ("model", "host", "flash", "guests", "api", "node")  # packages of flashvisor that ship in flash
+OURS = ("model", "host", "flash", "guests", "trust", "api", "node")  # packages of flashvisor that ship in flash
 AT_START = (  # in the order in which the agent imports them
     "flashvisor.node.agent", "flashvisor.node.settings", "flashvisor.guests.libvirt_driver", "libvirt",
     "flashvisor.node.assemble", "flashvisor.node.machine", "flashvisor.node.probes", "flashvisor.node.app",
     "flashvisor.node.server", "flashvisor.node.tls", "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl",
     "uvicorn.lifespan.off",
 )  # fmt: skip
-NOT_IN_FLASH = ("flashvisor.api.client",)
+ADMIN_TRUST = (
+    "backup", "certificates", "keymaker", "keyring", "keystore", "publickeys", "repository", "rolekeys", "secureboot",
+)  # fmt: skip
+ADMIN_SIDE = ("api/client.py", *(f"trust/{name}.py" for name in ADMIN_TRUST))
+NOT_IN_FLASH = tuple(f"flashvisor.{name.removesuffix('.py').replace('/', '.')}" for name in ADMIN_SIDE)
 LATE = (  # uvicorn picks these by name when the server starts
     "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.websockets.wsproto_impl",
     "uvicorn.lifespan.on", "uvicorn.lifespan.off", "uvicorn.logging", "asyncio.subprocess",
@@ -95,7 +99,7 @@ def _our_files(source: Path) -> list[Path]:
     files = [package / "__init__.py", package / "errors.py"]
     for name in OURS:
         files += sorted((package / name).rglob("*.py"))
-    return [path for path in files if path != package / "api/client.py"]
+    return [path for path in files if str(path.relative_to(package)) not in ADMIN_SIDE]
 
 
 def _compile(place: Path, *, packages: Path, wheels: Path, source: Path, recipe: Recipe) -> None:

@@ -1,0 +1,89 @@
+"""What a release's manifest says of an image: its hash, its chunks, the devices that it drives.
+
+Does not own signing (trust/repository.py). `describe` takes the image apart with the build root's tools::
+
+    manifest = describe(efi, Title("flashvisor", "1.2", Flavour.KVM), work, build_root(cache))
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flashvisor.errors import StrangeImageError
+from flashvisor.flash.chunks import cut
+from flashvisor.image.inspect import files_of
+from flashvisor.model.release import IMAGE_LIMIT, Flavour, Manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Buses whose devices have modaliases in sysfs. Other aliases name algorithms, file systems or device numbers.
+BUSES = ("acpi", "hid", "i2c", "mdio", "mmc", "pci", "platform", "spi", "usb", "virtio", "xen")
+LOADABLE, BUILTIN = "modules.alias", "modules.builtin.modinfo"
+
+
+@dataclass(frozen=True)
+class Title:
+    """What a release is called."""
+
+    name: str
+    version: str
+    flavour: Flavour
+
+
+def describe(efi: Path, title: Title, work: Path, tree: Path) -> Manifest:
+    """Returns the manifest of an image.
+
+    Args:
+        efi: The signed image.
+        title: What the release is called.
+        work: An empty directory for what is taken out of the image.
+        tree: The build root, whose cpio and unsquashfs are used.
+
+    Raises:
+        StrangeImageError: it is longer than a slot, or its list of drivers is not in it.
+    """
+    image = efi.read_bytes()
+    if len(image) > IMAGE_LIMIT:
+        raise StrangeImageError(f"{efi.name} has {len(image)} bytes, and a slot holds {IMAGE_LIMIT}")
+    files_of(efi, work, tree)
+    return Manifest(
+        name=title.name,
+        version=title.version,
+        flavour=title.flavour,
+        sha256=hashlib.sha256(image).hexdigest(),
+        length=len(image),
+        modaliases=modaliases(_read(work, LOADABLE).decode(), _read(work, BUILTIN)),
+        chunks=tuple(chunk for chunk, _ in cut(image)),
+    )
+
+
+def modaliases(loadable: str, builtin: bytes) -> tuple[str, ...]:
+    """Returns the patterns of all devices that the kernel and its modules drive, sorted. Pure.
+
+    Args:
+        loadable: The text of modules.alias: lines of "alias PATTERN MODULE" (modules.alias(5), depmod(8)).
+        builtin: modules.builtin.modinfo: "MODULE.KEY=VALUE", each ended by a zero byte
+            (Documentation/kbuild/kbuild.rst).
+    """
+    lines = [line.split() for line in loadable.splitlines() if line.startswith("alias ")]
+    patterns = {words[1] for words in lines if len(words) == 3}
+    for item in builtin.decode().split("\0"):
+        key, _, value = item.partition("=")
+        if key.endswith(".alias"):
+            patterns.add(value)
+    return tuple(sorted(pattern for pattern in patterns if _is_device(pattern)))
+
+
+def _is_device(pattern: str) -> bool:
+    bus, colon, _ = pattern.partition(":")
+    return bool(colon) and bus.rstrip("*") in BUSES
+
+
+def _read(work: Path, name: str) -> bytes:
+    found = sorted(work.glob(f"root/usr/lib/modules/*/{name}"))
+    if len(found) != 1:
+        raise StrangeImageError(f"the image's root has {len(found)} files /usr/lib/modules/*/{name}, expected 1")
+    return found[0].read_bytes()

@@ -9,14 +9,19 @@ After a cut, the same call goes on where it stopped: blocks that are there alrea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from flashvisor.errors import LayoutError, SlotReadBackError
-
-if TYPE_CHECKING:
-    from flashvisor.flash.device import FlashDevice
+from flashvisor.flash.device import FlashDevice
 
 BLOCK = 4096  # bytes
+
+
+class SlotDevice(FlashDevice, Protocol):
+    """A FlashDevice whose medium can be read past the memory that caches it."""
+
+    def forget_cache(self) -> None:
+        """Makes the next read come from the medium."""
 
 
 def differing(device: FlashDevice, image: FlashDevice) -> list[int]:
@@ -33,7 +38,7 @@ def differing(device: FlashDevice, image: FlashDevice) -> list[int]:
     return [offset for offset in offsets if device.read(offset, BLOCK) != image.read(offset, BLOCK)]
 
 
-def write_slot(device: FlashDevice, image: FlashDevice) -> int:
+def write_slot(device: SlotDevice, image: FlashDevice) -> int:
     """Makes a slot equal to `image`, and returns the bytes written once they would survive a cut of power.
 
     Args:
@@ -49,6 +54,7 @@ def write_slot(device: FlashDevice, image: FlashDevice) -> int:
     for offset in offsets:
         device.write(offset, image.read(offset, BLOCK))
     device.flush()
+    device.forget_cache()
     if wrong := differing(device, image):
         raise SlotReadBackError(
             f"{len(wrong)} blocks of the slot are not what was written, the first at byte {wrong[0]}",

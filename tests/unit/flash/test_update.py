@@ -28,11 +28,11 @@ NEW = new_image()
 
 
 class Forgetful(FlashSim):
-    """Takes a write to one block, and does not keep it."""
+    """Shows a written block from its cache, and has lost it once the cache is forgotten."""
 
-    def write(self, offset: int, data: bytes) -> None:
-        if offset != 5 * BLOCK:
-            super().write(offset, data)
+    def forget_cache(self) -> None:
+        super().forget_cache()
+        self.medium[5 * BLOCK : 6 * BLOCK] = OLD[5 * BLOCK : 6 * BLOCK]
 
 
 def test_only_blocks_that_differ_are_written() -> None:

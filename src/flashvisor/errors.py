@@ -378,6 +378,13 @@ class ImageTooLargeError(FlashError):
     advice = "See `flashvisor ledger` for what takes the room."
 
 
+class SlotReadBackError(FlashError):
+    """A slot of flash, read back after it was written, does not hold what was written. It is not started."""
+
+    code = "FV-FLASH-006"
+    advice = "Write it once more; if that fails too, the flash device is worn out or broken: replace it."
+
+
 # --- TRUST --------------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,10 @@ class FlashSim:
         self._waiting.clear()
         self.flushes += 1
 
+    def forget_cache(self) -> None:
+        """Reads show the medium: whoever asks must have flushed."""
+        assert not self._waiting, "the cache holds writes that were not flushed"
+
     def cut(self) -> None:
         """Pulls the plug: some of what waits reaches the medium."""
         self.powered = False

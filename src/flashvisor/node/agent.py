@@ -92,6 +92,7 @@ class Agent:
                 self.problems.tell(
                     "owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody")
                 )
+            self._listen_to_button()
             systemd.notify("READY=1")
             return
         self.parts = parts
@@ -112,6 +113,7 @@ class Agent:
             ready = self.timeline.reach("ready")
             if first:
                 self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
+        self._listen_to_button()
         systemd.notify("READY=1")
         self._step("guests", parts.reconciler.boot_guests, shown=False)
 
@@ -194,6 +196,19 @@ class Agent:
                 return
         raise HypervisorError(f"the hypervisor does not answer after {LIBVIRT_LIMIT:.0f} s", evidence=last)
 
+    def _listen_to_button(self) -> None:
+        # The button of a machine that the agent only visits is not ours.
+        if not self._settings.fake:
+            _in_thread("button", self._obey_button)
+
+    def _obey_button(self) -> None:
+        # Imported after the start, which counts every module.
+        from flashvisor.host import powerbutton
+
+        for _ in powerbutton.presses(powerbutton.devices()):
+            log.info("the power button was pressed")
+            self._power(systemd.Power.POWEROFF)
+
     def _power(self, action: Power) -> None:
         self._console.say(f"flashvisor: {action} was asked for; guests are being stopped")
         _in_thread("power", lambda: self._go_down(action))
@@ -201,8 +216,14 @@ class Agent:
     def _go_down(self, action: Power) -> None:
         parts = self.parts
         if parts:
-            self._step("stop guests", parts.keeper.stop_all, shown=False)
-            self._step("power", lambda: parts.machine.power(action), shown=False)
+            self._step("stop guests", lambda: self._stop_guests(parts), shown=False)
+        # An unclaimed server has no guests, and goes down all the same.
+        power = parts.machine.power if parts else systemd.power
+        self._step("power", lambda: power(action), shown=False)
+
+    def _stop_guests(self, parts: Parts) -> None:
+        parts.keeper.stop_all()
+        self._console.say("flashvisor: all guests are stopped")
 
     def _note_boot(self, parts: Parts, ready: float) -> None:
         from flashvisor.model.record import Boot

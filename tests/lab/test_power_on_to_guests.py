@@ -69,6 +69,7 @@ def test_a_server_that_is_powered_on_is_a_hypervisor(server: Server, owner: Keyr
     assert protections["kernel lockdown"]
     assert protections["signed modules"]
     assert protections["read-only root"]
+    assert protections["hardware watchdog"]
 
 
 def test_a_site_brings_its_guests_up(server: Server, owner: Keyring, login: Login) -> None:

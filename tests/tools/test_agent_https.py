@@ -35,6 +35,7 @@ from flashvisor.host.systemd import Power
 from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
+from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
 from flashvisor.trust.certificates import SERVER_ALIAS
 from sim.nodekit import RING_SIZE, SITE, request, sha256, uki
@@ -332,3 +333,26 @@ def test_a_press_of_the_power_button_stops_guests_and_then_the_server(
         assert client.guest("hello").state is GuestState.STOPPED
     listener.join(LIMIT)
     assert "flashvisor: all guests are stopped" in (tmp_path / "console").read_text()
+
+
+def test_the_agent_reports_to_systemd_also_while_a_site_is_being_taken_back(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, ticks_begun = threading.Event(), []
+
+    def slow(_reconciler: Reconciler) -> None:
+        ticks_begun.append(1)
+        ended.wait(LIMIT)
+
+    monkeypatch.setattr(Reconciler, "due", property(lambda _: None if ended.is_set() else 0.0))
+    monkeypatch.setattr(Reconciler, "tick", slow)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(LIMIT)
+        with agent(settings, tmp_path / "console"):
+            assert [manager.recv(100) for _ in range(5)] == [b"READY=1", *[b"WATCHDOG=1"] * 4]
+            assert ticks_begun == [1]
+            ended.set()

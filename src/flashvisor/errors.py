@@ -674,6 +674,17 @@ class BadIdentityError(NodeError):
     advice = "Burn its flash again with an identity of the owner's keyring."
 
 
+class DamagedDiskError(NodeError):
+    """A data disk's file system is damaged beyond what can be repaired unasked. It is not mounted: its guests wait."""
+
+    code = "FV-NODE-016"
+    http_status = 503
+    advice = (
+        "Look for a failing disk in `flashvisor node logs`, and copy the disk if its data matter; then repair it on "
+        "another machine with `e2fsck -f DEVICE`, which asks before it gives something up, and restart the server."
+    )
+
+
 class DiskTooSmallError(NodeError):
     """A guest's disk is to be smaller than the image it starts from, or than it is already. It was not touched."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from flashvisor.errors import DamagedDiskError
 from flashvisor.host.blkid import Signature
 from flashvisor.host.facts import Card, Memory
 from flashvisor.host.netlink import Address
@@ -63,7 +64,7 @@ class FakeAsker:
 
 
 class FakeMachine:
-    """A server that does all it is told. `total` is its RAM in bytes."""
+    """A server that does all it is told. `total` is its RAM in bytes; devices in `damaged` cannot be mounted."""
 
     def __init__(self, disks: Iterable[DataDisk] = (), *, total: int = 4 * GIB, uplink: bool = True) -> None:
         self._disks = {disk.device: disk for disk in disks}
@@ -73,6 +74,7 @@ class FakeMachine:
         self.network: NetworkPlan | None = None
         self.powered: list[Power] = []
         self.formatted: list[str] = []
+        self.damaged: set[str] = set()
 
     def memory(self) -> Memory:
         """Returns what was given."""
@@ -116,6 +118,8 @@ class FakeMachine:
 
     def mount(self, device: Path, place: Path) -> None:
         """Makes the directory."""
+        if str(device) in self.damaged:
+            raise DamagedDiskError(f"the file system on {device} is damaged")
         place.mkdir(parents=True, exist_ok=True)
         self._mounts[str(place)] = str(device)
 

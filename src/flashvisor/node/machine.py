@@ -69,7 +69,7 @@ class Machine(Protocol):
         """Makes a file system on a blank disk."""
 
     def mount(self, device: Path, place: Path) -> None:
-        """Mounts a storage."""
+        """Mounts a storage, after checking its file system."""
 
     def unmount(self, place: Path) -> None:
         """Unmounts a storage."""
@@ -135,8 +135,9 @@ class RealMachine:
         e2fs.make_ext4(device, label=label)
 
     def mount(self, device: Path, place: Path) -> None:
-        """Mounts ext4, unless it is mounted."""
+        """Checks and mounts ext4, unless it is mounted."""
         if not mount.is_mounted(place):
+            e2fs.check(device)
             mount.mount(device, place, kind=FILESYSTEM, options=MOUNT_OPTIONS)
 
     def unmount(self, place: Path) -> None:

@@ -288,6 +288,13 @@ class DeviceFaultyError(MachineError):
     advice = "Do not boot from it. Try another port once; if it fails again, throw the device away."
 
 
+class FirmwareVariableError(MachineError):
+    """The firmware did not take or give a UEFI variable. Nothing that it starts by has changed."""
+
+    code = "FV-HOST-009"
+    advice = "If its memory is full, clear it in the firmware's setup; this server must be started by UEFI."
+
+
 # --- BUILD: the image ---------------------------------------------------------------------------------------
 
 

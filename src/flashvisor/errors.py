@@ -465,6 +465,14 @@ class OldKeyringError(TrustError):
     advice = "Bring it to today's form: `flashvisor keys upgrade`. Servers and images notice nothing."
 
 
+class LockoutError(TrustError):
+    """With these keys the firmware would refuse what is in the server's own flash. Nothing was written."""
+
+    code = "FV-TRUST-027"
+    http_status = 409
+    advice = "Sign the image with your keys (`flashvisor build` or `flashvisor sign`), burn it, and enrol then."
+
+
 class BackupFormatError(TrustError):
     """A file is not a backup that `flashvisor keys backup` wrote."""
 

@@ -11,13 +11,14 @@ from flashvisor.api.types import FirmwareWrite
 from flashvisor.cli.buildtools import open_cache
 from flashvisor.errors import LockoutError
 from flashvisor.host import clock
+from flashvisor.host.virtfw import show
 from flashvisor.image.flashfile import flash_image
 from flashvisor.image.labqemu import lab_qemu
 from flashvisor.lab.firmware import enrolled
 from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import connect
-from flashvisor.trust.secureboot import enrolment
+from flashvisor.trust.secureboot import enrolment, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from flashvisor.image.build import BuildResult
     from flashvisor.lab.server import Server
     from flashvisor.trust.keyring import Keyring
+    from flashvisor.trust.secureboot import Payload
 
 pytestmark = pytest.mark.lab
 
@@ -73,14 +75,15 @@ def test_what_the_owner_signed_starts(
     assert b"Access Denied" not in server.serial_log.read_bytes()
 
 
+def write_of(payload: Payload) -> FirmwareWrite:
+    return FirmwareWrite(name=payload.name, guid=str(payload.guid), attributes=payload.attributes, data=payload.data)
+
+
 def writes(keyring: Keyring) -> list[FirmwareWrite]:
-    return [
-        FirmwareWrite(name=each.name, guid=str(each.guid), attributes=each.attributes, data=each.data)
-        for each in enrolment(keyring, clock.now())
-    ]
+    return [write_of(each) for each in enrolment(keyring, clock.now())]
 
 
-def test_a_new_server_becomes_the_owners(
+def test_a_new_server_becomes_the_owners_and_nobodys_again(
     built_image: BuildResult, power_on: Callable[[str, Path], Server], owner: Keyring, stranger: Keyring
 ) -> None:
     server = power_on(NEW, built_image.efi)
@@ -94,4 +97,9 @@ def test_a_new_server_becomes_the_owners(
     server.wait_for("stage=ready", READY_LIMIT, since=position)
     with connect(server, owner) as client:
         protections = {one.name: one.on for one in client.node().protections}
-    assert protections["Secure Boot"]
+        assert protections["Secure Boot"]
+        position = server.position()
+        client.release(write_of(release(owner, clock.now())))
+    server.wait_for("this server is unclaimed", READY_LIMIT, since=position)
+    server.power_off()
+    assert "PK" not in show(server.paths.firmware_vars)

@@ -43,6 +43,7 @@ class NodeSim:
     confirmed: bool = True
     power: str = ""
     enrolled: tuple[types.FirmwareWrite, ...] = ()
+    released: types.FirmwareWrite | None = None
     calls: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
@@ -125,6 +126,9 @@ class NodeSim:
     def _enrol(self, body: types.EnrolRequest) -> types.EnrolReport:
         self.enrolled = body.writes
         return types.EnrolReport(setup_mode=False, secure_boot=False)
+
+    def _release(self, body: types.ReleaseRequest) -> None:
+        self.released = body.write
 
     def _images(self, _: bytes) -> tuple[types.ImageReport, ...]:
         return tuple(self.images.values())

@@ -15,7 +15,7 @@ import pytest
 
 from flashvisor.api.address import parse_address
 from flashvisor.api.client import Client, tls_context
-from flashvisor.api.types import GuestState, ImageKind
+from flashvisor.api.types import FirmwareWrite, GuestState, ImageKind
 from flashvisor.errors import (
     BadRequestError,
     DigestMismatchError,
@@ -29,7 +29,7 @@ from flashvisor.errors import (
 from flashvisor.flash.ring import Ring
 from flashvisor.host import powerbutton
 from flashvisor.host.block import BlockFile
-from flashvisor.host.clock import ticks
+from flashvisor.host.clock import now, ticks
 from flashvisor.host.console import Console
 from flashvisor.host.systemd import Power
 from flashvisor.model.record import Identity, RecordKind, encode
@@ -38,6 +38,7 @@ from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
 from flashvisor.trust.certificates import SERVER_ALIAS
+from flashvisor.trust.secureboot import release
 from sim.nodekit import RING_SIZE, SITE, request, sha256, uki
 
 if TYPE_CHECKING:
@@ -356,3 +357,22 @@ def test_the_agent_reports_to_systemd_also_while_a_site_is_being_taken_back(
             assert [manager.recv(100) for _ in range(5)] == [b"READY=1", *[b"WATCHDOG=1"] * 4]
             assert ticks_begun == [1]
             ended.set()
+
+
+def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path, keyring: Keyring) -> None:
+    payload = release(keyring, now())
+    write = FirmwareWrite(name=payload.name, guid=str(payload.guid), attributes=payload.attributes, data=payload.data)
+    with agent(settings, tmp_path / "console") as running:
+        assert running.api
+        with Client(parse_address(f"127.0.0.1:{running.api.port}"), keyring) as client:
+            client.release(write)
+        machine = running.parts.machine if running.parts else None
+        assert isinstance(machine, FakeMachine)
+        for _ in ticks(0.05, LIMIT):
+            if machine.powered:
+                break
+        assert machine.powered == [Power.REBOOT]
+    assert not any((tmp_path / "ring.img").read_bytes())
+    with agent(settings, tmp_path / "console") as running:
+        assert running.api is None
+    assert "this server is unclaimed" in (tmp_path / "console").read_text()

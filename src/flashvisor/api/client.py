@@ -165,6 +165,10 @@ class Client:
         """Puts the owner's Secure Boot variables into the server's firmware."""
         return self._call(Routes.ENROL, types.EnrolRequest(writes=tuple(writes)))
 
+    def release(self, write: types.FirmwareWrite) -> None:
+        """Hands the server over: keys out of the firmware, state wiped, restart as nobody's server."""
+        self._call(Routes.RELEASE, types.ReleaseRequest(write=write))
+
     def images(self) -> tuple[types.ImageReport, ...]:
         """Returns the images that the server holds."""
         return self._call(Routes.IMAGES)

@@ -138,6 +138,12 @@ class EnrolRequest(Message, frozen=True, kw_only=True):
     writes: tuple[FirmwareWrite, ...]
 
 
+class ReleaseRequest(Message, frozen=True, kw_only=True):
+    """The signed write that takes PK out of the firmware."""
+
+    write: FirmwareWrite
+
+
 class EnrolReport(Message, frozen=True, kw_only=True):
     """What the firmware says after it. Secure Boot is in force from the next start on."""
 

@@ -12,8 +12,8 @@ from flashvisor.cli.passphrase import ask
 from flashvisor.cli.session import connect, json_option, node_option
 from flashvisor.host import clock
 from flashvisor.model.size import show_size
+from flashvisor.trust import secureboot
 from flashvisor.trust.keyring import Keyring, default_directory
-from flashvisor.trust.secureboot import enrolment
 
 
 @click.group("node")
@@ -75,16 +75,30 @@ def enrol(*, yes: bool, node: str, as_json: bool) -> None:
     if not yes:
         click.confirm("From its next start on, the server starts only images that you have signed. Go on?", abort=True)
     keyring = Keyring.open(default_directory(), ask)
-    writes = [
-        FirmwareWrite(name=each.name, guid=str(each.guid), attributes=each.attributes, data=each.data)
-        for each in enrolment(keyring, clock.now())
-    ]
     with connect(node) as client:
-        report = client.enrol(writes)
+        report = client.enrol([_write(each) for each in secureboot.enrolment(keyring, clock.now())])
     if as_json:
         print_json(report)
     else:
         click.echo("Your keys are in the firmware. Secure Boot is on after the next start: `flashvisor node reboot`.")
+
+
+@command.command("release")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@node_option
+@json_option
+def release(*, yes: bool, node: str, as_json: bool) -> None:
+    """Hand a server over: your keys leave its firmware, its memory is wiped, and it restarts as nobody's."""
+    if not yes:
+        click.confirm("The server will forget you, its site and its certificates; data disks stay. Go on?", abort=True)
+    write = secureboot.release(Keyring.open(default_directory(), ask), clock.now())
+    with connect(node) as client:
+        client.release(_write(write))
+        address = client.address
+    if as_json:
+        print_json({"address": address.authority, "released": True})
+    else:
+        click.echo(f"{address} is nobody's server now, and restarts. What is on its data disks is still there.")
 
 
 @command.command("use")
@@ -98,6 +112,10 @@ def use(name: str, address: str, as_json: bool) -> None:
         print_json({"default": book.default, "address": book.nodes[name].authority})
     else:
         click.echo(f"{name} is {book.nodes[name]}, and what commands mean without --node")
+
+
+def _write(payload: secureboot.Payload) -> FirmwareWrite:
+    return FirmwareWrite(name=payload.name, guid=str(payload.guid), attributes=payload.attributes, data=payload.data)
 
 
 def _power(node: str, action: str, *, as_json: bool) -> None:

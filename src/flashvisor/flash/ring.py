@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Record", "Ring"]
 
+WIPE_CHUNK = 1 << 20  # bytes
+
 
 def _read(device: FlashDevice, geometry: Geometry) -> tuple[State, tuple[str, ...]]:
     starts = [index * geometry.segment for index in range(geometry.segments)]
@@ -90,6 +92,13 @@ class Ring:
         self._state = plan.state
         self._causes.update(plan.booked)
         return plan.record
+
+    def wipe(self) -> None:
+        """Overwrites the whole device with zeros: no record, kept or old, can be read from it any more."""
+        self._in_doubt = True
+        for start in range(0, self._device.size, WIPE_CHUNK):
+            self._device.write(start, bytes(min(WIPE_CHUNK, self._device.size - start)))
+        self._device.flush()
 
     def require_intact(self) -> None:
         """Raises RingCorruptError if anything was lost."""

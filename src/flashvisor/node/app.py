@@ -71,6 +71,7 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.APPLY.name: lambda service, body, _names: service.apply(body),
     Routes.CONFIRM.name: lambda service, _body, _names: service.confirm(),
     Routes.ENROL.name: lambda service, body, _names: service.enrol(body),
+    Routes.RELEASE.name: lambda service, body, _names: service.release(body),
     Routes.IMAGES.name: lambda service, _body, _names: service.images(),
     Routes.GUESTS.name: lambda service, _body, _names: service.guests(),
     Routes.GUEST.name: lambda service, _body, names: service.guest(names["name"]),

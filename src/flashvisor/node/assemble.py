@@ -103,5 +103,5 @@ def assemble(context: Context) -> Parts | None:
         driver=driver,
         keeper=keeper,
         reconciler=reconciler,
-        service=Service(sources, keeper, hub, context.power),
+        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe),
     )

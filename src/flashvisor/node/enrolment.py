@@ -1,4 +1,4 @@
-"""The owner's Secure Boot keys into firmware, on the owner's word, and never so that the server locks itself out.
+"""The owner's Secure Boot keys into firmware and out again, on the owner's word, and never so that it locks itself out.
 
 Owns the order and the guard. What is written was made and signed by the owner (trust/secureboot.py); firmware itself
 checks it: in Setup Mode it takes what is well formed, afterwards only what the platform key has signed.
@@ -36,6 +36,21 @@ def enrol(machine: Machine, writes: Sequence[FirmwareWrite]) -> EnrolReport:
     for each in writes:
         firmware.write(each.name, uuid.UUID(each.guid), each.attributes, each.data)
     return EnrolReport(setup_mode=bool(firmware.flag("SetupMode")), secure_boot=bool(firmware.flag("SecureBoot")))
+
+
+def take_keys_out(machine: Machine, write: FirmwareWrite) -> None:
+    """Takes the owner's PK out of firmware: it is in Setup Mode again. One that is, or has no UEFI, is left alone.
+
+    Raises:
+        BadRequestError: it is not PK's deletion.
+        FirmwareVariableError: firmware refused: another owner's PK, or an older signature than it has seen.
+    """
+    expected = (str(VENDORS["PK"]), ATTRIBUTES)
+    if write.name != "PK" or (write.guid, write.attributes) != expected or certificates(write.data):
+        raise BadRequestError("expected the signed deletion of PK")
+    firmware = machine.firmware()
+    if firmware.flag("SetupMode") is False:
+        firmware.write(write.name, VENDORS["PK"], write.attributes, write.data)
 
 
 def check(writes: Sequence[FirmwareWrite]) -> None:

@@ -16,7 +16,7 @@ from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport
 from flashvisor.errors import BadRequestError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
-from flashvisor.node.enrolment import enrol
+from flashvisor.node.enrolment import enrol, take_keys_out
 from flashvisor.node.report import guest_report, log_lines, node_report
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         EnrolRequest,
         PlanReport,
         PowerRequest,
+        ReleaseRequest,
         SiteReport,
         StopRequest,
     )
@@ -51,10 +52,19 @@ class Service:
         keeper: The guests.
         hub: Their consoles.
         on_power: Carries a reboot or power-off out; returns at once.
+        on_wipe: Forgets all that the flash remembers.
     """
 
-    def __init__(self, sources: Sources, keeper: Keeper, hub: ConsoleHub, on_power: Callable[[Power], None]) -> None:
-        self._sources, self._keeper, self._hub = sources, keeper, hub
+    def __init__(
+        self,
+        sources: Sources,
+        keeper: Keeper,
+        hub: ConsoleHub,
+        *,
+        on_power: Callable[[Power], None],
+        on_wipe: Callable[[], None],
+    ) -> None:
+        self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, on_wipe
         self._reconciler, self._on_power = sources.reconciler, on_power
 
     def node(self) -> NodeReport:
@@ -99,6 +109,15 @@ class Service:
     def enrol(self, request: EnrolRequest) -> EnrolReport:
         """Puts the owner's Secure Boot variables into firmware; raises as `enrolment.enrol`."""
         return enrol(self._sources.machine, request.writes)
+
+    def release(self, request: ReleaseRequest) -> None:
+        """Hands the server over to whoever comes next: keys out, memory wiped, restart. Raises as `take_keys_out`.
+
+        Cut short, it is asked for again: keys that are out already are no fault.
+        """
+        take_keys_out(self._sources.machine, request.write)
+        self._on_wipe()
+        self._on_power(Power.REBOOT)
 
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""

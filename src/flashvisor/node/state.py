@@ -88,6 +88,11 @@ class NodeState:
         with self._lock:
             self._ring.append(RecordKind.BOOT, record.encode(boot), cause="boot")
 
+    def wipe(self) -> None:
+        """Forgets everything, identity included: at its next start the server is nobody's."""
+        with self._lock:
+            self._ring.wipe()
+
     def _claims(self) -> list[Record]:
         # A number that any record has used is never given again, confirmed or not, readable or not.
         return [*self._ring.records(RecordKind.CONFIG), *self._ring.records(RecordKind.CONFIRM)]

@@ -61,6 +61,15 @@ def test_enrol_sends_the_owners_keys_after_a_yes(
     }
 
 
+def test_release_asks_first(flashvisor: Callable[..., Ran], sim: NodeSim, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert flashvisor("node", "release").status != 0
+    assert sim.released is None
+    assert "nobody's server now" in flashvisor("node", "release", "--yes").stdout
+    assert sim.released is not None
+    assert sim.released.name == "PK"
+
+
 def test_guest_list_and_show(flashvisor: Callable[..., Ran]) -> None:
     assert "12.50 s after boot" in flashvisor("guest", "list").stdout
     assert json.loads(flashvisor("guest", "list", "--json").stdout)[0]["name"] == "web"

@@ -11,10 +11,10 @@ import pytest
 from flashvisor.api.types import FirmwareWrite
 from flashvisor.errors import BadRequestError, FirmwareVariableError, LockoutError
 from flashvisor.host.efivars import EfiVars
-from flashvisor.node.enrolment import check, enrol, refuse_lockout
+from flashvisor.node.enrolment import check, enrol, refuse_lockout, take_keys_out
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.trust.certificates import to_der
-from flashvisor.trust.secureboot import enrolment
+from flashvisor.trust.secureboot import Payload, enrolment, release
 from flashvisor.trust.signatures import GLOBAL, VENDORS
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def writes_of(keyring: Keyring) -> list[FirmwareWrite]:
-    return [
-        FirmwareWrite(name=each.name, guid=str(each.guid), attributes=each.attributes, data=each.data)
-        for each in enrolment(keyring, NOW)
-    ]
+    return [write_of(each) for each in enrolment(keyring, NOW)]
+
+
+def write_of(payload: Payload) -> FirmwareWrite:
+    return FirmwareWrite(name=payload.name, guid=str(payload.guid), attributes=payload.attributes, data=payload.data)
 
 
 def signed_by(keyring: Keyring) -> bytes:
@@ -85,3 +86,19 @@ def test_only_secure_boots_variables_and_pk_last(keyring: Keyring) -> None:
     for change in ({"guid": str(GLOBAL)}, {"attributes": 7}):
         with pytest.raises(BadRequestError, match="another vendor or other attributes"):
             check([msgspec.structs.replace(db, **change), kek, pk])
+
+
+@pytest.mark.parametrize("setup", [0, 1])
+def test_keys_are_taken_out_of_a_server_that_has_them(
+    machine: FakeMachine, keyring: Keyring, tmp_path: Path, setup: int
+) -> None:
+    (tmp_path / f"SetupMode-{GLOBAL}").write_bytes(bytes([6, 0, 0, 0, setup]))
+    write = write_of(release(keyring, NOW))
+    take_keys_out(machine, write)
+    assert machine.variables.read("PK", GLOBAL) == (None if setup else (write.attributes, write.data))
+
+
+def test_only_pks_deletion_takes_keys_out(machine: FakeMachine, keyring: Keyring) -> None:
+    for each in writes_of(keyring):
+        with pytest.raises(BadRequestError, match="deletion of PK"):
+            take_keys_out(machine, each)

@@ -75,10 +75,12 @@ class Power:
         return self.limit is not None and self.count > self.limit
 
 
-class _Flash(FlashSim):
-    """FlashSim whose plug is pulled by `Power`."""
+class PoweredFlash(FlashSim):
+    """FlashSim whose plug is pulled by `Power`, at a flush as well."""
 
-    power: Power
+    def __init__(self, size: int, power: Power, *, content: bytes, chance: Random | None = None) -> None:
+        super().__init__(size, content=content, chance=chance)
+        self.power = power
 
     def write(self, offset: int, data: bytes) -> None:
         if self.power.due():
@@ -149,8 +151,7 @@ class SlotSim:
     def __init__(self, snapshot: Snapshot, *, seed: int = 0, limit: int | None = None, early: bool = False) -> None:
         self.power = Power(limit)
         self._chance = Random(seed)  # noqa: S311 it must be repeatable
-        self.flash = _Flash(SIZE, content=snapshot.medium, chance=self._chance)
-        self.flash.power = self.power
+        self.flash = PoweredFlash(SIZE, self.power, content=snapshot.medium, chance=self._chance)
         self.firmware = UefiSim(self._event, snapshot.variables)
         self.running = Slot.FACTORY
         self.booted: list[Slot] = []

@@ -31,7 +31,7 @@ from sim.flashsim import FlashSim, PowerCut
 from sim.uefisim import UefiSim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 BLOCKS = 40  # of a slot
 SLOT = BLOCKS * BLOCK  # bytes
@@ -245,8 +245,8 @@ class SlotSim:
         def content(_: Slot) -> Iterator[FlashSim]:
             yield FlashSim(SLOT, content=self._content)
 
-        def book(_: str, count: int) -> None:
-            self.slot_bytes += count
+        def book(_: str, ranges: Sequence[tuple[int, int]]) -> None:
+            self.slot_bytes += sum(length for _, length in ranges)
 
         def reset() -> None:
             raise ResetNow

@@ -20,7 +20,7 @@ from flashvisor.model.slot import Slot
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from flashvisor.flash.device import FlashDevice
@@ -46,7 +46,7 @@ class Hands:
         append: Writes a record: kind, payload, cause.
         slot: Opens a slot for writing.
         content: Opens what is to be written, as large as the slot.
-        book: Hears of bytes written to a slot: cause, bytes.
+        book: Hears what was written to a slot, also when that failed: cause, and offset and length of each write.
         forget_site: Makes the server forget its site.
         reset: Starts the server through firmware; may return before that happens.
     """
@@ -55,7 +55,7 @@ class Hands:
     append: Callable[[int, bytes, str], object]
     slot: Callable[[Slot], AbstractContextManager[SlotDevice]]
     content: Callable[[Slot], AbstractContextManager[FlashDevice]]
-    book: Callable[[str, int], None]
+    book: Callable[[str, Sequence[tuple[int, int]]], None]
     forget_site: Callable[[], None]
     reset: Callable[[], None]
 
@@ -95,4 +95,31 @@ def _write(slot: Slot, hands: Hands) -> None:
     if slot is Slot.FACTORY:
         raise RuntimeError("factory is never written after burn")
     with hands.slot(slot) as device, hands.content(slot) as content:
-        hands.book("update", write_slot(device, content))
+        meter = _Meter(device)
+        try:
+            write_slot(meter, content)
+        finally:
+            if meter.ranges:
+                hands.book("update", meter.ranges)
+
+
+class _Meter:
+    """A SlotDevice that remembers what was written through it."""
+
+    def __init__(self, device: SlotDevice) -> None:
+        self._device = device
+        self.size = device.size
+        self.ranges: list[tuple[int, int]] = []
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._device.read(offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.ranges.append((offset, len(data)))
+        self._device.write(offset, data)
+
+    def flush(self) -> None:
+        self._device.flush()
+
+    def forget_cache(self) -> None:
+        self._device.forget_cache()

@@ -86,10 +86,19 @@ class Boot(_Payload, frozen=True, kw_only=True):
 
 
 class Wear(_Payload, frozen=True, kw_only=True):
-    """Bytes written to flash over its life, booked to what caused them."""
+    """Bytes written to flash over its life, booked to what caused them.
+
+    Args:
+        bytes_written: All of them.
+        by_cause: The same by cause.
+        by_day: Those of the last days, by date (UTC, "2026-11-24") and cause.
+        worn: Estimate of the bytes that flash erased and programmed for them.
+    """
 
     bytes_written: Count
     by_cause: dict[str, Count] = {}
+    by_day: dict[str, dict[str, Count]] = {}
+    worn: Count = 0
 
 
 class SlotNote(_Payload, frozen=True, kw_only=True):

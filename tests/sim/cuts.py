@@ -76,14 +76,19 @@ def _full(server: SlotSim) -> None:
         ring.append(RecordKind.WEAR, b"0", cause="test")
 
 
+def updated() -> Snapshot:
+    """A server that was updated once: new is committed in b, old stands in a."""
+    return _after(burnt(), _update_and_settle(NEW))
+
+
 def scenarios() -> list[Scenario]:
     """Returns everything that is cut."""
     shipped = burnt()
     first = _after(shipped)
-    updated = _after(shipped, _update_and_settle(NEW))
+    new = updated()
     tried = _after(shipped, lambda server: server.update(NEW))
-    tried_bad = _after(updated, lambda server: server.update(BAD))
-    full = _after(updated, _full)
+    tried_bad = _after(new, lambda server: server.update(BAD))
+    full = _after(new, _full)
     old, both = frozenset({"old"}), frozenset({"old", "new"})
 
     def settle(server: SlotSim) -> None:
@@ -108,14 +113,14 @@ def scenarios() -> list[Scenario]:
         Scenario("first start, empty NVRAM", shipped, settle, old),
         Scenario("update into the empty slot", first, doing(lambda server: server.update(NEW)), both),
         Scenario("trial and commit", tried, settle, both),
-        Scenario("update over an older image", updated, doing(_update_and_settle(THIRD)), both | {"third"}),
-        Scenario("update to an image that dies", updated, doing(_update_and_settle(BAD)), both),
-        Scenario("the same, dying before user space", updated, doing(_update_and_settle(BAD)), both, early=True),
+        Scenario("update over an older image", new, doing(_update_and_settle(THIRD)), both | {"third"}),
+        Scenario("update to an image that dies", new, doing(_update_and_settle(BAD)), both),
+        Scenario("the same, dying before user space", new, doing(_update_and_settle(BAD)), both, early=True),
         Scenario("failed trial", tried_bad, settle, both),
-        Scenario("rollback", updated, doing(rollback), both),
-        Scenario("factory reset", updated, doing(factory_reset), both),
-        Scenario("NVRAM lost", Snapshot(updated.medium), settle, both),
-        Scenario("ring append", updated, doing(_appends), both),
+        Scenario("rollback", new, doing(rollback), both),
+        Scenario("factory reset", new, doing(factory_reset), both),
+        Scenario("NVRAM lost", Snapshot(new.medium), settle, both),
+        Scenario("ring append", new, doing(_appends), both),
         Scenario("ring compaction", full, doing(_appends), both),
     ]
 

@@ -148,7 +148,9 @@ def burnt() -> Snapshot:
 class SlotSim:
     """The server. After PowerCut, `again` is the server that somebody switches on afterwards."""
 
-    def __init__(self, snapshot: Snapshot, *, seed: int = 0, limit: int | None = None, early: bool = False) -> None:
+    def __init__(
+        self, snapshot: Snapshot, *, seed: int = 0, limit: int | None = None, early: bool = False, secure: bool = False
+    ) -> None:
         self.power = Power(limit)
         self._chance = Random(seed)  # noqa: S311 it must be repeatable
         self.flash = PoweredFlash(SIZE, self.power, content=snapshot.medium, chance=self._chance)
@@ -156,6 +158,7 @@ class SlotSim:
         self.running = Slot.FACTORY
         self.booted: list[Slot] = []
         self.early = early  # a bad image dies before its agent's first act
+        self.secure = secure  # firmware checks signatures
         self.slot_bytes = 0
         self._content = OLD
 
@@ -165,7 +168,7 @@ class SlotSim:
 
     def again(self, *, limit: int | None = None, seed: int = 0) -> SlotSim:
         """The same server, switched on again."""
-        return SlotSim(self.snapshot(), seed=seed, limit=limit, early=self.early)
+        return SlotSim(self.snapshot(), seed=seed, limit=limit, early=self.early, secure=self.secure)
 
     def slot(self, slot: Slot) -> bytes:
         """A slot's bytes."""
@@ -180,7 +183,7 @@ class SlotSim:
     def settle(self) -> str:
         """Starts the server, and again while it resets itself; returns what runs in the end."""
         for _ in range(BOOTS):
-            self.running = self.firmware.choose(lambda slot: self.slot(slot) != EMPTY)
+            self.running = self.firmware.choose(self._loadable)
             self.booted.append(self.running)
             name = self.runs()
             if name == "bad" and self.early:
@@ -221,6 +224,9 @@ class SlotSim:
     def do(self, actions: list[Action]) -> None:
         """Carries out a plan."""
         carry_out(actions, self._hands())
+
+    def _loadable(self, slot: Slot) -> bool:
+        return self.slot(slot) in VERIFIED.values() if self.secure else self.slot(slot) != EMPTY
 
     def _to_reset(self, actions: list[Action]) -> None:
         try:

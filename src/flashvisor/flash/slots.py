@@ -249,12 +249,16 @@ def _target(view: View) -> Slot:
 def plan_commit(view: View, when: float) -> list[Action]:
     """Returns what a slot does that proved healthy: commit itself after a trial, and bring BootOrder up to date.
 
-    Nothing on most starts but taking BootNext away, which `plan_start` armed. Nothing at all in factory.
+    Nothing on most starts but taking BootNext away, which `plan_start` armed. Nothing at all in factory. May be called
+    again at any time, with digests just taken: if the running slot has rotted since, firmware is led elsewhere.
     """
     if view.running is Slot.FACTORY:
         return []
     pen = _Pen(view, when, "commit")
     running, state = view.running, view.state(view.running)
+    if view.rotten_beneath:  # what runs was read before it rotted; it would not start again, or start as something else
+        pen.start_with(*(slot for slot in [fallback(running, view.facts)] if slot is not Slot.FACTORY), Slot.FACTORY)
+        return pen.actions
     if view.committed is None and running in view.digests:  # a ring that lost all: what runs and is healthy is it
         pen.notes[running] = msgspec.structs.replace(pen.notes[running], sha256=view.digests[running])
         state = _adopt(pen, running)

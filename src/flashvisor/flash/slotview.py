@@ -152,6 +152,12 @@ class View:
         return state
 
     @property
+    def rotten_beneath(self) -> bool:
+        """Whether the running slot no longer holds the bytes that were verified."""
+        known = self.running in PAIR and self.note(self.running).sha256
+        return bool(known) and self.running in self.digests and self.running not in self.intact
+
+    @property
     def died(self) -> bool:
         """Whether the committed slot was to start, and this one runs in its place."""
         stands_in = self.running is Slot.FACTORY or self.note(self.running).state not in _TRIED

@@ -26,10 +26,11 @@ $(VENV)/.ready: $(LOCK) requirements/debian.txt pyproject.toml
 	if [ -n "$$missing" ]; then \
 	  echo "Installing Debian packages: $(PACKAGES)"; \
 	  $(SUDO) apt-get update -qq && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -q -o Dpkg::Progress-Fancy=1 --no-install-recommends $(PACKAGES); \
 	fi
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/pip install --disable-pip-version-check --require-hashes -r $(LOCK)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -489,6 +489,14 @@ class OldKeyringError(TrustError):
     advice = "Bring it to today's form: `flashvisor keys upgrade`. Servers and images notice nothing."
 
 
+class LockoutError(TrustError):
+    """With these keys the firmware would refuse what is in the server's own flash. Nothing was written."""
+
+    code = "FV-TRUST-027"
+    http_status = 409
+    advice = "Sign the image with your keys (`flashvisor build` or `flashvisor sign`), burn it, and enrol then."
+
+
 class BackupFormatError(TrustError):
     """A file is not a backup that `flashvisor keys backup` wrote."""
 
@@ -703,6 +711,17 @@ class BadIdentityError(NodeError):
     code = "FV-NODE-015"
     http_status = 503
     advice = "Burn its flash again with an identity of the owner's keyring."
+
+
+class DamagedDiskError(NodeError):
+    """A data disk's file system is damaged beyond what can be repaired unasked. It is not mounted: its guests wait."""
+
+    code = "FV-NODE-016"
+    http_status = 503
+    advice = (
+        "Look for a failing disk in `flashvisor node logs`, and copy the disk if its data matter; then repair it on "
+        "another machine with `e2fsck -f DEVICE`, which asks before it gives something up, and restart the server."
+    )
 
 
 class DiskTooSmallError(NodeError):

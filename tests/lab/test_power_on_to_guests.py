@@ -13,6 +13,7 @@ import pytest
 from flashvisor.api.rollout import wait_for_guests
 from flashvisor.api.types import GuestState
 from flashvisor.host.run import run
+from flashvisor.lab.server import PowerState
 from flashvisor.lab.trial import READY_LIMIT, connect, run_site
 
 from .conftest import CHECKOUT
@@ -30,6 +31,7 @@ SITE = CHECKOUT / "examples/site.toml"
 GUESTS = ("debian", "hello")
 HTTP, SSH = 8080, 2222
 GUEST_LIMIT = 900.0  # seconds, on a busy machine
+OFF_LIMIT = 300.0  # seconds; guests get 30 to shut down, and are then ended
 NOTE = "was here"
 
 
@@ -67,6 +69,7 @@ def test_a_server_that_is_powered_on_is_a_hypervisor(server: Server, owner: Keyr
     assert protections["kernel lockdown"]
     assert protections["signed modules"]
     assert protections["read-only root"]
+    assert protections["hardware watchdog"]
 
 
 def test_a_site_brings_its_guests_up(server: Server, owner: Keyring, login: Login) -> None:
@@ -102,3 +105,14 @@ def test_after_a_pulled_plug_both_guests_come_back_by_themselves(server: Server,
         assert client.node().problems == ()
     assert "Hello" in page(server)
     assert login.run(server, "cat note") == NOTE
+
+
+def test_the_power_button_stops_the_guests_and_then_the_server(server: Server) -> None:
+    since = server.position()
+    server.press_power_button()
+    server.wait_for("all guests are stopped", OFF_LIMIT, since=since)
+    server.wait_off(OFF_LIMIT)
+    assert server.power is PowerState.ENDED
+    # For the tests of other files: the server is left as it was found.
+    server.power_on()
+    server.wait_for("stage=ready", READY_LIMIT)

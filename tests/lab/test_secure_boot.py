@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from flashvisor.api.types import FirmwareWrite
 from flashvisor.cli.buildtools import open_cache
+from flashvisor.errors import LockoutError
+from flashvisor.host import clock
 from flashvisor.image.flashfile import flash_image
 from flashvisor.image.labqemu import lab_qemu
 from flashvisor.lab.firmware import enrolled
 from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import connect
+from flashvisor.trust.secureboot import enrolment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,20 +32,21 @@ pytestmark = pytest.mark.lab
 FIRMWARE_LIMIT = 180.0  # seconds, under emulation, on a busy machine
 READY_LIMIT = 300.0  # seconds
 MEMORY = 2 << 30  # bytes
+NEW = "new"  # the server whose firmware is in Setup Mode
 
 
 @pytest.fixture
 def power_on(owner: Keyring, tmp_path: Path) -> Iterator[Callable[[str, Path], Server]]:
-    """Powers on a server whose firmware knows the owner's keys, with a flash that holds a given image."""
+    """Powers on a server whose firmware knows the owner's keys (not NEW's), with a flash that holds a given image."""
     rack = Rack(tmp_path / "rack")
 
     def up(name: str, efi: Path) -> Server:
         flash = flash_image(efi, tmp_path / f"{name}.img", owner, name)
-        with enrolled(owner) as variables:
-            spec = ServerSpec(
-                name=name, flash=flash, firmware_vars=variables, memory=MEMORY, qemu=lab_qemu(open_cache())
-            )
+        spec = ServerSpec(name=name, flash=flash, memory=MEMORY, qemu=lab_qemu(open_cache()))
+        if name == NEW:
             return rack.up(spec)
+        with enrolled(owner) as variables:
+            return rack.up(replace(spec, firmware_vars=variables))
 
     yield up
     rack.down_all()
@@ -65,3 +71,27 @@ def test_what_the_owner_signed_starts(
         protections = {one.name: one.on for one in client.node().protections}
     assert protections["Secure Boot"]
     assert b"Access Denied" not in server.serial_log.read_bytes()
+
+
+def writes(keyring: Keyring) -> list[FirmwareWrite]:
+    return [
+        FirmwareWrite(name=each.name, guid=str(each.guid), attributes=each.attributes, data=each.data)
+        for each in enrolment(keyring, clock.now())
+    ]
+
+
+def test_a_new_server_becomes_the_owners(
+    built_image: BuildResult, power_on: Callable[[str, Path], Server], owner: Keyring, stranger: Keyring
+) -> None:
+    server = power_on(NEW, built_image.efi)
+    server.wait_for("stage=ready", READY_LIMIT)
+    with connect(server, owner) as client:
+        with pytest.raises(LockoutError):  # with a stranger's keys it would not start again
+            client.enrol(writes(stranger))
+        assert not client.enrol(writes(owner)).setup_mode
+    position = server.position()
+    server.reset()
+    server.wait_for("stage=ready", READY_LIMIT, since=position)
+    with connect(server, owner) as client:
+        protections = {one.name: one.on for one in client.node().protections}
+    assert protections["Secure Boot"]

@@ -42,6 +42,7 @@ class NodeSim:
     applied: list[types.ApplyRequest] = field(default_factory=list)
     confirmed: bool = True
     power: str = ""
+    enrolled: tuple[types.FirmwareWrite, ...] = ()
     calls: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
@@ -120,6 +121,10 @@ class NodeSim:
             raise NothingToConfirmError("nothing is waiting", next_step="Apply again.")
         self.confirmed = True
         return self._site(body)
+
+    def _enrol(self, body: types.EnrolRequest) -> types.EnrolReport:
+        self.enrolled = body.writes
+        return types.EnrolReport(setup_mode=False, secure_boot=False)
 
     def _images(self, _: bytes) -> tuple[types.ImageReport, ...]:
         return tuple(self.images.values())

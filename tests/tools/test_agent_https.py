@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import ssl
 import threading
@@ -26,11 +27,15 @@ from flashvisor.errors import (
     UnknownKeyError,
 )
 from flashvisor.flash.ring import Ring
+from flashvisor.host import powerbutton
 from flashvisor.host.block import BlockFile
 from flashvisor.host.clock import ticks
 from flashvisor.host.console import Console
+from flashvisor.host.systemd import Power
 from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node.agent import Agent
+from flashvisor.node.fakemachine import FakeMachine
+from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
 from flashvisor.trust.certificates import SERVER_ALIAS
 from sim.nodekit import RING_SIZE, SITE, request, sha256, uki
@@ -305,3 +310,49 @@ def test_another_owners_certificate_on_the_server_is_not_trusted(
         context = tls_context(keyring)
         with httpx.Client(verify=context, trust_env=False) as http, pytest.raises(httpx.TransportError):
             http.get(f"https://{authority(foreign)}/v1/node", extensions={"sni_hostname": SERVER_ALIAS})
+
+
+def test_a_press_of_the_power_button_stops_guests_and_then_the_server(
+    running: Agent, client: Client, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_up(client, image)
+    device = tmp_path / "event0"
+    os.mkfifo(device)
+    monkeypatch.setattr(powerbutton, "devices", lambda: (device,))
+    with device.open("r+b", buffering=0) as button:
+        button.write(powerbutton.EVENT.pack(0, 0, powerbutton.EV_KEY, powerbutton.KEY_POWER, powerbutton.PRESSED))
+        listener = threading.Thread(target=running._obey_button)
+        listener.start()
+        assert running.parts is not None
+        machine = running.parts.machine
+        assert isinstance(machine, FakeMachine)
+        for _ in ticks(0.05, LIMIT):
+            if machine.powered:
+                break
+        assert machine.powered == [Power.POWEROFF]
+        assert client.guest("hello").state is GuestState.STOPPED
+    listener.join(LIMIT)
+    assert "flashvisor: all guests are stopped" in (tmp_path / "console").read_text()
+
+
+def test_the_agent_reports_to_systemd_also_while_a_site_is_being_taken_back(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, ticks_begun = threading.Event(), []
+
+    def slow(_reconciler: Reconciler) -> None:
+        ticks_begun.append(1)
+        ended.wait(LIMIT)
+
+    monkeypatch.setattr(Reconciler, "due", property(lambda _: None if ended.is_set() else 0.0))
+    monkeypatch.setattr(Reconciler, "tick", slow)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(LIMIT)
+        with agent(settings, tmp_path / "console"):
+            assert [manager.recv(100) for _ in range(5)] == [b"READY=1", *[b"WATCHDOG=1"] * 4]
+            assert ticks_begun == [1]
+            ended.set()

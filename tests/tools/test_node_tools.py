@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from flashvisor.errors import DiskTooSmallError, ForeignDataError, NotAnImageError
+from flashvisor.errors import CommandFailedError, DamagedDiskError, DiskTooSmallError, ForeignDataError, NotAnImageError
 from flashvisor.guests.domain import Bios, DirectKernel, DiskFormat, Uefi
 from flashvisor.host import blkid, e2fs, mtools, qemu_img
 from flashvisor.host.clock import ticks
+from flashvisor.host.run import run
 from flashvisor.model.record import ImageEntry
 from flashvisor.node.fakemachine import blank_disk
 from flashvisor.node.guestfiles import Places, prepare
@@ -82,6 +83,48 @@ def test_a_blank_disk_becomes_ours_and_is_known_again(tmp_path: Path) -> None:
     assert not needs_format("main", on_disk(path, found, blank=False))
     with pytest.raises(ForeignDataError):
         needs_format("other", on_disk(path, found, blank=False))
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(16 * MIB))
+    e2fs.make_ext4(path, label="fv-main")
+    return path
+
+
+def debugfs(path: Path, *requests: str) -> None:
+    run(["debugfs", "-w", "-f", "-", path], stdin="\n".join(requests))
+
+
+def test_a_sound_file_system_passes_the_check_and_only_its_superblock_is_written(ext4: Path) -> None:
+    before = ext4.read_bytes()
+    e2fs.check(ext4)
+    assert ext4.read_bytes()[2048:] == before[2048:]
+
+
+def test_what_can_be_repaired_unasked_is_repaired(ext4: Path) -> None:
+    # As after an error that the kernel met: a wrong count of links, and a state that asks for a whole examination.
+    debugfs(ext4, "set_inode_field lost+found links_count 9", "set_super_value state 2")
+    with pytest.raises(CommandFailedError):
+        run(["e2fsck", "-f", "-n", ext4])
+    e2fs.check(ext4)
+    run(["e2fsck", "-f", "-n", ext4])
+
+
+def test_what_cannot_is_told_with_e2fscks_words(ext4: Path) -> None:
+    # The root directory's inode is gone.
+    debugfs(ext4, "clri <2>", "set_super_value state 2")
+    with pytest.raises(DamagedDiskError, match=str(ext4)) as caught:
+        e2fs.check(ext4)
+    assert "e2fsck -p" in caught.value.evidence
+    assert "UNEXPECTED INCONSISTENCY" in caught.value.evidence
+
+
+def test_what_is_no_file_system_is_not_said_to_be_sound(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(16 * MIB))
+    with pytest.raises(DamagedDiskError):
+        e2fs.check(tmp_path / "disk")
 
 
 def test_a_partitioned_disk_is_foreign(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from flashvisor.errors import BadSignatureError, CommandFailedError
 from flashvisor.host import sbsign
+from flashvisor.host.pe import certificate_table
+from flashvisor.trust.certificates import to_der
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,3 +103,9 @@ def test_signatures_are_told_added_and_taken_off(
 
 def test_version() -> None:
     assert sbsign.version()[0].isdigit()
+
+
+def test_the_signature_stands_in_the_certificate_table(image: Path, keyring: Keyring, tmp_path: Path) -> None:
+    assert certificate_table(image) == b""
+    sign(image, tmp_path / "signed.efi", keyring)
+    assert to_der(keyring.certificate("db")) in certificate_table(tmp_path / "signed.efi")

@@ -13,7 +13,7 @@ from flashvisor.host.run import run
 from flashvisor.host.virtfw import show
 from flashvisor.lab.firmware import enrolled
 from flashvisor.trust import certificates, secureboot
-from flashvisor.trust.secureboot import ATTRIBUTES, GLOBAL
+from flashvisor.trust.signatures import ATTRIBUTES, GLOBAL
 
 if TYPE_CHECKING:
     from pathlib import Path

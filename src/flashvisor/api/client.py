@@ -37,7 +37,7 @@ from flashvisor.host.files import read_chunks, sha256_file
 from flashvisor.trust.certificates import SERVER_ALIAS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -160,6 +160,10 @@ class Client:
     def confirm(self) -> types.SiteReport:
         """Keeps the site applied last."""
         return self._call(Routes.CONFIRM)
+
+    def enrol(self, writes: Sequence[types.FirmwareWrite]) -> types.EnrolReport:
+        """Puts the owner's Secure Boot variables into the server's firmware."""
+        return self._call(Routes.ENROL, types.EnrolRequest(writes=tuple(writes)))
 
     def images(self) -> tuple[types.ImageReport, ...]:
         """Returns the images that the server holds."""

@@ -40,6 +40,7 @@ class Routes:
     PLAN = Route("plan", "POST", "/v1/plan", body=types.ApplyRequest, answer=types.PlanReport)
     APPLY = Route("apply", "POST", "/v1/apply", body=types.ApplyRequest, answer=types.ApplyReport)
     CONFIRM = Route("confirm", "POST", "/v1/confirm", answer=types.SiteReport)
+    ENROL = Route("enrol", "POST", "/v1/enrol", body=types.EnrolRequest, answer=types.EnrolReport)
     IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
     IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
     GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])

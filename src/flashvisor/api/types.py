@@ -123,6 +123,28 @@ class ApplyRequest(Message, frozen=True, kw_only=True):
     who: str = ""
 
 
+class FirmwareWrite(Message, frozen=True, kw_only=True):
+    """A signed UEFI variable as the owner made it (UEFI 2.10, 8.2.2). `guid` is its vendor, `data` base64 in JSON."""
+
+    name: str
+    guid: str
+    attributes: int
+    data: bytes
+
+
+class EnrolRequest(Message, frozen=True, kw_only=True):
+    """The owner's Secure Boot variables, in the order in which they are written: PK last."""
+
+    writes: tuple[FirmwareWrite, ...]
+
+
+class EnrolReport(Message, frozen=True, kw_only=True):
+    """What the firmware says after it. Secure Boot is in force from the next start on."""
+
+    setup_mode: bool
+    secure_boot: bool
+
+
 class PlannedAction(Message, frozen=True, kw_only=True):
     """One step of a plan, in plain words."""
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import click
 
 from flashvisor.api.address import parse_address
-from flashvisor.api.types import LogLine, NodeReport
+from flashvisor.api.types import FirmwareWrite, LogLine, NodeReport
 from flashvisor.cli.nodebook import NodeBook, default_path
 from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds
+from flashvisor.cli.passphrase import ask
 from flashvisor.cli.session import connect, json_option, node_option
+from flashvisor.host import clock
 from flashvisor.model.size import show_size
+from flashvisor.trust.keyring import Keyring, default_directory
+from flashvisor.trust.secureboot import enrolment
 
 
 @click.group("node")
@@ -60,6 +64,27 @@ def reboot(node: str, as_json: bool) -> None:
 def poweroff(node: str, as_json: bool) -> None:
     """Stop all guests cleanly and switch the server off."""
     _power(node, "poweroff", as_json=as_json)
+
+
+@command.command("enrol")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@node_option
+@json_option
+def enrol(*, yes: bool, node: str, as_json: bool) -> None:
+    """Put your Secure Boot keys into a server: it starts only what you have signed, from its next start on."""
+    if not yes:
+        click.confirm("From its next start on, the server starts only images that you have signed. Go on?", abort=True)
+    keyring = Keyring.open(default_directory(), ask)
+    writes = [
+        FirmwareWrite(name=each.name, guid=str(each.guid), attributes=each.attributes, data=each.data)
+        for each in enrolment(keyring, clock.now())
+    ]
+    with connect(node) as client:
+        report = client.enrol(writes)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("Your keys are in the firmware. Secure Boot is on after the next start: `flashvisor node reboot`.")
 
 
 @command.command("use")

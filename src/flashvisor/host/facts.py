@@ -164,6 +164,15 @@ def has_tpm2(root: Path = ROOT) -> bool:
     return _text(root / "sys/class/tpm/tpm0/tpm_version_major") == "2"
 
 
+def armed_watchdog(root: Path = ROOT) -> str:
+    """Returns the name of the hardware watchdog that counts now, or "" if none does.
+
+    watchdog0 is the one that systemd takes. Source: Documentation/ABI/testing/sysfs-class-watchdog.
+    """
+    place = root / "sys/class/watchdog/watchdog0"
+    return _text(place / "identity") or place.name if _text(place / "state") == "active" else ""
+
+
 def root_readonly(root: Path = ROOT) -> bool:
     """Tells whether the root file system is mounted read-only."""
     return bool(os.statvfs(root).f_flag & os.ST_RDONLY)

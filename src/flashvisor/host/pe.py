@@ -21,6 +21,9 @@ MZ = b"MZ"
 PE_POINTER = 0x3C  # bytes; e_lfanew in the DOS header
 COFF = struct.Struct("<4sHHIIIHH")  # signature, machine, sections, time, symbols, symbol count, optional size, flags
 ENTRY = struct.Struct("<8sIIII16x")  # name, virtual size, virtual address, raw size, raw offset
+DIRECTORY = struct.Struct("<II")  # address, size
+PE32_PLUS = b"\x0b\x02"  # the optional header's magic number
+CERTIFICATES_AT = 112 + 4 * DIRECTORY.size  # bytes into the optional header: the fifth data directory
 SECTION_LIMIT = 96  # sections; the Windows loader's own limit
 CHUNK = 1 << 20  # bytes
 
@@ -48,6 +51,26 @@ def sections(path: Path) -> dict[str, Section]:
     with path.open("rb") as file:
         count, start = _coff(file, path, total)
         return dict(_entry(file, path, start + index * ENTRY.size, total) for index in range(count))
+
+
+def certificate_table(path: Path) -> bytes:
+    """Returns the attribute certificate table of a PE32+ file: all its signatures; nothing if it has none.
+
+    Raises:
+        NotAnImageError: it is no PE32+ file, or the table lies outside the file.
+    """
+    total = path.stat().st_size
+    with path.open("rb") as file:
+        _, after = _coff(file, path, total)
+        (start,) = struct.unpack("<I", _read(file, path, PE_POINTER, 4, total))
+        optional = start + COFF.size
+        if after - optional < CERTIFICATES_AT + DIRECTORY.size:
+            return b""
+        if _read(file, path, optional, 2, total) != PE32_PLUS:
+            raise NotAnImageError(f"{path.name}: expected a 64-bit executable (PE32+)")
+        offset, size = DIRECTORY.unpack(_read(file, path, optional + CERTIFICATES_AT, DIRECTORY.size, total))
+        # The one directory whose address is a file offset.
+        return _read(file, path, offset, size, total) if size else b""
 
 
 def copy_section(path: Path, section: Section, target: Path) -> None:

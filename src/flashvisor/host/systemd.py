@@ -1,6 +1,6 @@
-"""systemd: readiness, units, power. Without D-Bus: systemctl speaks to PID 1 over its private socket.
+"""systemd: readiness, watchdog, units, power. Without D-Bus: systemctl speaks to PID 1 over its private socket.
 
-Source: sd_notify(3), systemctl(1), systemd.special(7)::
+Source: sd_notify(3), sd_watchdog_enabled(3), systemctl(1), systemd.special(7)::
 
     notify("READY=1")
     reload_or_restart("systemd-networkd.service")
@@ -43,6 +43,14 @@ def notify(state: str) -> None:
     name = f"\0{address[1:]}" if address.startswith("@") else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         channel.sendto(state.encode(), name)
+
+
+def watchdog_interval() -> float | None:
+    """Returns how often systemd wants to hear "WATCHDOG=1", in seconds: half of WatchdogSec; None if it does not."""
+    limit, process = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not limit.isdecimal() or int(limit) == 0 or process not in ("", str(os.getpid())):
+        return None
+    return int(limit) / 2_000_000
 
 
 def reload_or_restart(unit: str) -> None:

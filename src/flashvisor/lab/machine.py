@@ -245,7 +245,8 @@ def _control(paths: Paths) -> list[str]:
         "-chardev", f"socket,id=monitor,path={qemu_system.MONITOR},server=on,wait=off",
         "-mon", "chardev=monitor,mode=control",
         "-msg", "timestamp=on",
-        "-D", str(paths.directory / qemu_system.LOG_FILE),
+        # What the processors held when they were reset: a triple fault leaves no other trace.
+        "-d", "cpu_reset", "-D", str(paths.directory / qemu_system.LOG_FILE),
         "-pidfile", str(paths.directory / qemu_system.PID_FILE),
         "-daemonize",
     ]  # fmt: skip

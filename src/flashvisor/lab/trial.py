@@ -9,6 +9,8 @@ Owns the order. Each part is somebody else's: image/ builds, rack.py powers on, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.sshkey import ensure_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from flashvisor.image.cache import Cache
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 READY_LIMIT = 300.0  # seconds; generous, for an emulated server on a busy machine
 NODE_NAME = "alpha"  # as in examples/site.toml
+Show = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True)
@@ -78,18 +82,33 @@ def connect(server: Server, keyring: Keyring) -> Client:
     return Client(parse_address(f"{LOOPBACK}:{server.api_port}"), keyring)
 
 
-def run_site(server: Server, keyring: Keyring, site: Path) -> tuple[str, ...]:
+@contextmanager
+def unseen(_title: str, _total: int | None) -> Iterator[Callable[[int], None]]:
+    """Shows nothing; takes the place of the CLI's progress bars."""
+    yield lambda _count: None
+
+
+def run_site(server: Server, keyring: Keyring, site: Path, show: Show = unseen) -> tuple[str, ...]:
     """Uploads what a site file needs, applies and confirms it, and forwards its ports to this machine.
+
+    Args:
+        server: In the rack, ready.
+        keyring: The owner's.
+        site: The site file.
+        show: Surrounds each part that takes long, with its title and its bytes, and hears of the bytes done.
 
     Returns:
         The guests that are to answer.
     """
-    bundle = hash_images(read_site(site))
+    source = read_site(site)
+    with show("reading images", source.image_bytes) as advance:
+        bundle = hash_images(source, advance)
     request = bundle.request(who="lab", confirm_within=CONFIRM_WITHIN)
     with connect(server, keyring) as client:
         plan = client.plan(request)
         for path, ref in bundle.uploads(plan.missing_images):
-            client.upload_image(path, sha256=ref.sha256)
+            with show(f"uploading {path.name}", ref.size) as advance:
+                client.upload_image(path, advance, sha256=ref.sha256)
         applied = client.apply(request)
     rollout.confirm(lambda: connect(server, keyring), applied.confirm_within)
     for guest in bundle.source.site.guest.values():

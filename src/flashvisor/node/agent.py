@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flashvisor.host.console import Console
     from flashvisor.host.systemd import Power
     from flashvisor.node.assemble import Parts
+    from flashvisor.node.reconcile import Reconciler
     from flashvisor.node.server import ApiServer
     from flashvisor.node.settings import Settings
 
@@ -67,6 +68,8 @@ class Agent:
         self._stack = ExitStack()
         self._stopping = False
         self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
 
     def __enter__(self) -> Agent:
         """Tells that the kernel has handed over and the agent has started."""
@@ -92,7 +95,7 @@ class Agent:
                 self.problems.tell(
                     "owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody")
                 )
-            systemd.notify("READY=1")
+            self._listen_to_button()
             return
         self.parts = parts
         self._step("memory", parts.machine.trim_reserve, shown=False)
@@ -112,22 +115,55 @@ class Agent:
             ready = self.timeline.reach("ready")
             if first:
                 self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
-        systemd.notify("READY=1")
+        self._listen_to_button()
         self._step("guests", parts.reconciler.boot_guests, shown=False)
 
     def attend(self) -> None:
-        """Waits, and takes back what nobody confirms, until `stop`."""
+        """Waits, and takes back what nobody confirms, until `stop`.
+
+        systemd counts from here on, not during `boot`, whose waits have their own limits: an agent that does not come
+        round within WatchdogSec is ended and started again, and finds its guests running.
+        """
+        interval = systemd.watchdog_interval()
+        systemd.notify("READY=1")
         while not self._stopping:
-            due = self.parts.reconciler.due if self.parts else None
-            self._wake.wait(None if due is None else max(0.0, due - clock.monotonic()))
+            self._wake.wait(self._pause(interval))
             self._wake.clear()
-            if self.parts:
-                self.parts.reconciler.tick()
+            systemd.notify("WATCHDOG=1")
+            self._take_back()
+        self._idle.wait()
 
     def stop(self) -> None:
         """Ends `attend`. May be called from a signal handler or another thread."""
         self._stopping = True
         self._wake.set()
+
+    def _pause(self, interval: float | None) -> float | None:
+        """Seconds until the loop has something to do; None if it has nothing until it is woken."""
+        pauses = [] if interval is None else [interval]
+        # While it is being looked at, the end of that wakes the loop.
+        due = self.parts.reconciler.due if self.parts and self._idle.is_set() else None
+        if due is not None:
+            pauses.append(max(0.0, due - clock.monotonic()))
+        return min(pauses, default=None)
+
+    def _take_back(self) -> None:
+        """Lets the reconciler look at its clock. In a thread: the way back waits for guests that shut down."""
+        if not self.parts or not self._idle.is_set():
+            return
+        reconciler = self.parts.reconciler
+        # Read once: other threads change it.
+        due = reconciler.due
+        if due is not None and clock.monotonic() >= due:
+            self._idle.clear()
+            _in_thread("tick", lambda: self._tick(reconciler))
+
+    def _tick(self, reconciler: Reconciler) -> None:
+        try:
+            reconciler.tick()
+        finally:
+            self._idle.set()
+            self._wake.set()
 
     def _step(self, name: str, call: Callable[[], T], *, shown: bool = True) -> T | None:
         """Takes one step: its stage is reached if it succeeds, its problem is told if it fails."""
@@ -194,6 +230,19 @@ class Agent:
                 return
         raise HypervisorError(f"the hypervisor does not answer after {LIBVIRT_LIMIT:.0f} s", evidence=last)
 
+    def _listen_to_button(self) -> None:
+        # The button of a machine that the agent only visits is not ours.
+        if not self._settings.fake:
+            _in_thread("button", self._obey_button)
+
+    def _obey_button(self) -> None:
+        # Imported after the start, which counts every module.
+        from flashvisor.host import powerbutton
+
+        for _ in powerbutton.presses(powerbutton.devices()):
+            log.info("the power button was pressed")
+            self._power(systemd.Power.POWEROFF)
+
     def _power(self, action: Power) -> None:
         self._console.say(f"flashvisor: {action} was asked for; guests are being stopped")
         _in_thread("power", lambda: self._go_down(action))
@@ -201,8 +250,14 @@ class Agent:
     def _go_down(self, action: Power) -> None:
         parts = self.parts
         if parts:
-            self._step("stop guests", parts.keeper.stop_all, shown=False)
-            self._step("power", lambda: parts.machine.power(action), shown=False)
+            self._step("stop guests", lambda: self._stop_guests(parts), shown=False)
+        # An unclaimed server has no guests, and goes down all the same.
+        power = parts.machine.power if parts else systemd.power
+        self._step("power", lambda: power(action), shown=False)
+
+    def _stop_guests(self, parts: Parts) -> None:
+        parts.keeper.stop_all()
+        self._console.say("flashvisor: all guests are stopped")
 
     def _note_boot(self, parts: Parts, ready: float) -> None:
         from flashvisor.model.record import Boot

@@ -70,6 +70,7 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.PLAN.name: lambda service, body, _names: service.plan(body),
     Routes.APPLY.name: lambda service, body, _names: service.apply(body),
     Routes.CONFIRM.name: lambda service, _body, _names: service.confirm(),
+    Routes.ENROL.name: lambda service, body, _names: service.enrol(body),
     Routes.IMAGES.name: lambda service, _body, _names: service.images(),
     Routes.GUESTS.name: lambda service, _body, _names: service.guests(),
     Routes.GUEST.name: lambda service, _body, names: service.guest(names["name"]),

@@ -91,6 +91,7 @@ def mount_storage(name: str, wish: Desired, hands: Hands) -> None:
     Raises:
         NoDataDiskError: the server has no such disk.
         ForeignDataError: it holds something else; it was not touched.
+        DamagedDiskError: its file system cannot be repaired; it is not mounted.
         CommandFailedError: mke2fs or mount failed.
     """
     disk = find_disk(name, wish.site.storage[name], hands.machine.disks())

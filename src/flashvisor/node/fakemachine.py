@@ -10,16 +10,18 @@ Example::
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from flashvisor.errors import DamagedDiskError
 from flashvisor.host.blkid import Signature
+from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
 from flashvisor.host.netlink import Address
 from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from flashvisor.host.systemd import Power
     from flashvisor.model.site import Storage
@@ -63,7 +65,7 @@ class FakeAsker:
 
 
 class FakeMachine:
-    """A server that does all it is told. `total` is its RAM in bytes."""
+    """A server that does all it is told. `total` is its RAM in bytes; devices in `damaged` cannot be mounted."""
 
     def __init__(self, disks: Iterable[DataDisk] = (), *, total: int = 4 * GIB, uplink: bool = True) -> None:
         self._disks = {disk.device: disk for disk in disks}
@@ -73,6 +75,9 @@ class FakeMachine:
         self.network: NetworkPlan | None = None
         self.powered: list[Power] = []
         self.formatted: list[str] = []
+        self.damaged: set[str] = set()
+        self.variables = EfiVars(Path("/nonexistent"))
+        self.signed: dict[str, bytes] = {}
 
     def memory(self) -> Memory:
         """Returns what was given."""
@@ -116,6 +121,8 @@ class FakeMachine:
 
     def mount(self, device: Path, place: Path) -> None:
         """Makes the directory."""
+        if str(device) in self.damaged:
+            raise DamagedDiskError(f"the file system on {device} is damaged")
         place.mkdir(parents=True, exist_ok=True)
         self._mounts[str(place)] = str(device)
 
@@ -134,6 +141,14 @@ class FakeMachine:
     def reachable(self) -> dict[str, str]:
         """Nobody answers."""
         return {}
+
+    def firmware(self) -> EfiVars:
+        """Returns `variables`: a test gives them a directory."""
+        return self.variables
+
+    def signatures(self) -> dict[str, bytes]:
+        """Returns `signed`."""
+        return self.signed
 
     def flash_bytes_written(self) -> int:
         """There is no flash."""

@@ -12,14 +12,32 @@ Example::
 from __future__ import annotations
 
 import logging
+import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from flashvisor.errors import FlashvisorError
-from flashvisor.host import blkid, block, e2fs, facts, mount, netlink, networkd, nft, sysctl, systemd, uevent
+from flashvisor.errors import CommandFailedError, FlashvisorError
+from flashvisor.flash.layout import BOOT_FILE, PARTITIONS, SLOTS
+from flashvisor.host import (
+    blkid,
+    block,
+    e2fs,
+    facts,
+    mount,
+    mtools,
+    netlink,
+    networkd,
+    nft,
+    pe,
+    sysctl,
+    systemd,
+    uevent,
+)
 from flashvisor.host.blkid import Signature
 from flashvisor.host.block import BlockFile
+from flashvisor.host.efivars import EfiVars
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
@@ -69,7 +87,7 @@ class Machine(Protocol):
         """Makes a file system on a blank disk."""
 
     def mount(self, device: Path, place: Path) -> None:
-        """Mounts a storage."""
+        """Mounts a storage, after checking its file system."""
 
     def unmount(self, place: Path) -> None:
         """Unmounts a storage."""
@@ -82,6 +100,12 @@ class Machine(Protocol):
 
     def reachable(self) -> dict[str, str]:
         """Returns IPv4 to MAC address of the neighbours that answer."""
+
+    def firmware(self) -> EfiVars:
+        """Returns the firmware's variables."""
+
+    def signatures(self) -> dict[str, bytes]:
+        """Returns the signatures (PE's certificate table) of the image in each slot that holds one, by slot."""
 
     def flash_bytes_written(self) -> int:
         """Returns the bytes written to the flash device since boot, by the kernel's count."""
@@ -135,8 +159,9 @@ class RealMachine:
         e2fs.make_ext4(device, label=label)
 
     def mount(self, device: Path, place: Path) -> None:
-        """Mounts ext4, unless it is mounted."""
+        """Checks and mounts ext4, unless it is mounted."""
         if not mount.is_mounted(place):
+            e2fs.check(device)
             mount.mount(device, place, kind=FILESYSTEM, options=MOUNT_OPTIONS)
 
     def unmount(self, place: Path) -> None:
@@ -163,6 +188,20 @@ class RealMachine:
     def reachable(self) -> dict[str, str]:
         """Returns the kernel's ARP table."""
         return facts.arp()
+
+    def firmware(self) -> EfiVars:
+        """Returns efivarfs."""
+        return EfiVars()
+
+    def signatures(self) -> dict[str, bytes]:
+        """Takes each image out of its FAT; a slot without a file system holds none."""
+        found = {}
+        for slot in SLOTS:
+            with tempfile.TemporaryDirectory(prefix="slot-") as scratch, suppress(CommandFailedError):
+                image = Path(scratch) / "image.efi"
+                mtools.read_file(self._flash.with_name(PARTITIONS[slot].label), BOOT_FILE, image)
+                found[slot] = pe.certificate_table(image)
+        return found
 
     def flash_bytes_written(self) -> int:
         """Returns the count of the disk that the state ring is on."""

@@ -85,7 +85,7 @@ def image_id() -> str:
 
 def protections() -> tuple[Protection, ...]:
     """Returns which protections are on, and what that means for the owner."""
-    secure, lock = facts.secure_boot(), facts.lockdown()
+    secure, lock, watchdog = facts.secure_boot(), facts.lockdown(), facts.armed_watchdog()
     return (
         _protection(
             "Secure Boot",
@@ -118,6 +118,12 @@ def protections() -> tuple[Protection, ...]:
             facts.root_readonly(),
             "no file of the system can be changed, and all is fresh after a reboot",
             "files of the system can be changed until the next reboot",
+        ),
+        _protection(
+            "hardware watchdog",
+            bool(watchdog),
+            f"a server that hangs is reset ({watchdog})",
+            "a server that hangs stays so until somebody resets it: no watchdog of its hardware is armed",
         ),
     )
 

@@ -16,18 +16,28 @@ from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport
 from flashvisor.errors import BadRequestError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
+from flashvisor.node.enrolment import enrol
 from flashvisor.node.report import guest_report, log_lines, node_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from flashvisor.api.types import ApplyReport, ApplyRequest, PlanReport, PowerRequest, SiteReport, StopRequest
+    from flashvisor.api.types import (
+        ApplyReport,
+        ApplyRequest,
+        EnrolReport,
+        EnrolRequest,
+        PlanReport,
+        PowerRequest,
+        SiteReport,
+        StopRequest,
+    )
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming
     from flashvisor.node.keeper import Keeper
     from flashvisor.node.plan import Desired
-    from flashvisor.node.report import Sources
+from flashvisor.node.report import Sources
 
 LOG_LINES = 500  # lines of the journal that an answer holds
 LOG_LIMIT = 10_000  # lines that may be asked for
@@ -85,6 +95,10 @@ class Service:
     def confirm(self) -> SiteReport:
         """Keeps the site applied last; raises as `Reconciler.confirm`."""
         return self._reconciler.confirm()
+
+    def enrol(self, request: EnrolRequest) -> EnrolReport:
+        """Puts the owner's Secure Boot variables into firmware; raises as `enrolment.enrol`."""
+        return enrol(self._sources.machine, request.writes)
 
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""

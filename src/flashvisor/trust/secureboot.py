@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from flashvisor.trust.certificates import to_der
+from flashvisor.trust.signatures import ATTRIBUTES, CERT_X509, CERTIFICATE_HEADER, LIST_HEADER, TIME, VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,16 +30,7 @@ if TYPE_CHECKING:
     from flashvisor.trust.certificates import Pair
     from flashvisor.trust.keyring import Keyring
 
-GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")  # EFI_GLOBAL_VARIABLE: PK, KEK
-DATABASE = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")  # EFI_IMAGE_SECURITY_DATABASE_GUID: db, dbx
-VENDORS = {"PK": GLOBAL, "KEK": GLOBAL, "db": DATABASE}
-CERT_X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")  # EFI_CERT_X509_GUID
 CERT_PKCS7 = uuid.UUID("4aafd29d-68df-49ee-8aa9-347d375665a7")  # EFI_CERT_TYPE_PKCS7_GUID
-# NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS, TIME_BASED_AUTHENTICATED_WRITE_ACCESS
-ATTRIBUTES = 0x1 | 0x2 | 0x4 | 0x20
-LIST_HEADER = struct.Struct("<16sIII")  # type, list size, header size, signature size
-TIME = struct.Struct("<HBBBBBxIhBx")  # EFI_TIME: year to second, nanosecond, time zone, daylight
-CERTIFICATE_HEADER = struct.Struct("<IHH16s")  # WIN_CERTIFICATE_UEFI_GUID: length, revision, type, GUID
 REVISION, TYPE_EFI_GUID = 0x0200, 0x0EF1
 DER_LONG = 0x80  # in a length: the other bits count the bytes that hold it
 

@@ -71,7 +71,17 @@ def test_with_json_errors_are_an_error_report_on_standard_output(flashvisor: Cal
     assert ran.stderr == ""
 
 
-HELPERS = {"__init__", "buildtools", "main", "nodebook", "output", "progress", "session", "terminal_session"}
+HELPERS = {
+    "__init__",
+    "buildtools",
+    "main",
+    "nodebook",
+    "output",
+    "passphrase",
+    "progress",
+    "session",
+    "terminal_session",
+}
 
 
 def test_every_module_is_in_the_table_and_the_other_way_round() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,21 @@ def test_logs_send_no_control_characters_to_the_terminal(flashvisor: Callable[..
 def test_power(flashvisor: Callable[..., Ran], sim: NodeSim, action: str) -> None:
     assert flashvisor("node", action).stdout == f"alpha.example:443: {action} under way\n"
     assert sim.power == action
+
+
+def test_enrol_sends_the_owners_keys_after_a_yes(
+    flashvisor: Callable[..., Ran], sim: NodeSim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert flashvisor("node", "enrol").status != 0
+    assert sim.calls == []
+    ran = flashvisor("node", "enrol", "--yes")
+    assert "Secure Boot is on after the next start" in ran.stdout
+    assert [each.name for each in sim.enrolled] == ["db", "KEK", "PK"]
+    assert json.loads(flashvisor("node", "enrol", "--yes", "--json").stdout) == {
+        "setup_mode": False,
+        "secure_boot": False,
+    }
 
 
 def test_guest_list_and_show(flashvisor: Callable[..., Ran]) -> None:

@@ -103,3 +103,14 @@ def test_when_the_kernel_handed_over(tmp_path: Path) -> None:
     put(tmp_path, "other", "6,1,5,-;hello\n")
     assert facts.handover_seconds(tmp_path / "other") is None
     assert facts.handover_seconds(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "identity", "armed"),
+    [("active", "i6300ESB timer", "i6300ESB timer"), ("active", "", "watchdog0"), ("inactive", "iTCO_wdt", "")],
+)
+def test_only_a_watchdog_that_counts_is_armed(tmp_path: Path, state: str, identity: str, armed: str) -> None:
+    assert facts.armed_watchdog(tmp_path) == ""
+    put(tmp_path, "sys/class/watchdog/watchdog0/state", f"{state}\n")
+    put(tmp_path, "sys/class/watchdog/watchdog0/identity", f"{identity}\n")
+    assert facts.armed_watchdog(tmp_path) == armed

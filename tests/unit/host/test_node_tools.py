@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -126,6 +127,18 @@ def test_systemd_is_told_over_its_socket(tmp_path: Path, monkeypatch: pytest.Mon
         assert manager.recv(100) == b"READY=1"
     monkeypatch.delenv("NOTIFY_SOCKET")
     systemd.notify("READY=1")
+
+
+@pytest.mark.parametrize(
+    ("limit", "process", "seconds"),
+    [("60000000", "", 30.0), ("60000000", "me", 30.0), ("60000000", "1", None), ("0", "", None), ("", "", None)],
+)
+def test_systemd_wants_to_hear_twice_as_often_as_its_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: str, process: str, seconds: float | None
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", limit)
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if process == "me" else process)
+    assert systemd.watchdog_interval() == seconds
 
 
 def test_every_console_of_the_kernel_hears(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flashvisor.errors import NotAnImageError
-from flashvisor.host.pe import Section, copy_section, is_pe, sections
+from flashvisor.host.pe import Section, certificate_table, copy_section, is_pe, sections
 from sim.nodekit import uki
 
 if TYPE_CHECKING:
@@ -88,3 +88,20 @@ def test_a_file_that_shrank_meanwhile(file: Path) -> None:
 def test_the_first_bytes() -> None:
     assert is_pe(WHOLE[:8])
     assert not is_pe(b"QFI\xfb")
+
+
+def test_a_file_without_room_for_signatures_has_none(file: Path) -> None:
+    file.write_bytes(WHOLE)
+    assert certificate_table(file) == b""
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 4), (0xFFFFFFFF, 1), (10, 0xFFFFFFFF)])
+def test_a_certificate_table_outside_the_file_is_refused(file: Path, offset: int, size: int) -> None:
+    optional = struct.pack("<H", 0x20B).ljust(112 + 4 * 8, b"\0") + struct.pack("<II", offset, size)
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
+    file.write_bytes(head + struct.pack("<4sHHIIIHH", b"PE\0\0", 0x8664, 0, 0, 0, 0, len(optional), 0) + optional)
+    if offset == 0:
+        assert certificate_table(file) == b"MZ\0\0"
+    else:
+        with pytest.raises(NotAnImageError):
+            certificate_table(file)

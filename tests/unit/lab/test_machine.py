@@ -47,7 +47,7 @@ qemu-system-x86_64
 -chardev socket,id=monitor,path=qmp.sock,server=on,wait=off
 -mon chardev=monitor,mode=control
 -msg timestamp=on
--D /rack/alpha/qemu.log
+-d cpu_reset -D /rack/alpha/qemu.log
 -pidfile /rack/alpha/qemu.pid
 -daemonize
 """

@@ -224,6 +224,19 @@ def test_at_boot_a_missing_disk_is_a_problem_and_the_networks_stand(tmp_path: Pa
         assert running(again) == []
 
 
+def test_at_boot_a_damaged_disk_is_not_mounted_and_its_guests_are_held_back(tmp_path: Path) -> None:
+    with server(tmp_path) as made:
+        made.bring_up()
+    machine = FakeMachine(made.machine.disks())
+    machine.damaged.update(disk.device for disk in machine.disks())
+    with server(tmp_path, flash=made.flash, machine=machine) as again:
+        again.boot()
+        assert any("FV-NODE-016" in line for line in again.problems.all())
+        assert any("hello" in line for line in again.problems.all())
+        assert not again.machine.is_mounted(again.settings.storage("main"))
+        assert running(again) == []
+
+
 def test_at_boot_one_guest_that_fails_does_not_keep_the_other_down(tmp_path: Path) -> None:
     with server(tmp_path) as made:
         made.bring_up(BOTH)

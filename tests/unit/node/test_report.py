@@ -66,7 +66,14 @@ def test_a_hypervisor_that_does_not_answer_is_a_problem_and_the_rest_is_there(
 
 def test_every_protection_says_what_it_means() -> None:
     names = {item.name for item in protections()}
-    assert names == {"Secure Boot", "kernel lockdown", "signed modules", "TPM 2.0", "read-only root"}
+    assert names == {
+        "Secure Boot",
+        "kernel lockdown",
+        "signed modules",
+        "TPM 2.0",
+        "read-only root",
+        "hardware watchdog",
+    }
     assert all(item.meaning for item in protections())
 
 

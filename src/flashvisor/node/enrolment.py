@@ -1,0 +1,71 @@
+"""The owner's Secure Boot keys into firmware, on the owner's word, and never so that the server locks itself out.
+
+Owns the order and the guard. What is written was made and signed by the owner (trust/secureboot.py); firmware itself
+checks it: in Setup Mode it takes what is well formed, afterwards only what the platform key has signed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from flashvisor.api.types import EnrolReport
+from flashvisor.errors import BadRequestError, FirmwareVariableError, LockoutError
+from flashvisor.trust.signatures import ATTRIBUTES, VENDORS, certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flashvisor.api.types import FirmwareWrite
+    from flashvisor.node.machine import Machine
+
+
+def enrol(machine: Machine, writes: Sequence[FirmwareWrite]) -> EnrolReport:
+    """Writes the owner's db, KEK and PK.
+
+    Raises:
+        BadRequestError: they are not those three, or PK is not the last.
+        LockoutError: an image in flash is not signed with a key of the new db.
+        FirmwareVariableError: there is no UEFI, or firmware refused; without PK nothing is in force.
+    """
+    check(writes)
+    refuse_lockout(writes, machine.signatures())
+    firmware = machine.firmware()
+    if firmware.flag("SetupMode") is None:
+        raise FirmwareVariableError("this server's firmware shows no Secure Boot variables")
+    for each in writes:
+        firmware.write(each.name, uuid.UUID(each.guid), each.attributes, each.data)
+    return EnrolReport(setup_mode=bool(firmware.flag("SetupMode")), secure_boot=bool(firmware.flag("SecureBoot")))
+
+
+def check(writes: Sequence[FirmwareWrite]) -> None:
+    """Makes sure that only Secure Boot's variables are written, each once, and PK last. Pure.
+
+    Raises:
+        BadRequestError: it is not so.
+    """
+    names = [each.name for each in writes]
+    if sorted(names) != sorted(VENDORS) or names[-1] != "PK":
+        raise BadRequestError(f"expected db and KEK, and PK last, got {', '.join(names) or 'nothing'}")
+    for each in writes:
+        if each.guid != str(VENDORS[each.name]) or each.attributes != ATTRIBUTES:
+            raise BadRequestError(f"{each.name} has another vendor or other attributes than UEFI gives it")
+
+
+def refuse_lockout(writes: Sequence[FirmwareWrite], signatures: dict[str, bytes]) -> None:
+    """Makes sure that each image in flash carries a certificate of the new db. Pure.
+
+    Whether the signature itself is good is for firmware to say; this is against the wrong keyring and unsigned images.
+
+    Args:
+        writes: As checked.
+        signatures: Each slot's certificate table.
+
+    Raises:
+        LockoutError: a slot's image has none of them, or no slot holds an image.
+    """
+    allowed = [certificate for each in writes if each.name == "db" for certificate in certificates(each.data)]
+    strange = [slot for slot, table in sorted(signatures.items()) if not any(one in table for one in allowed)]
+    if strange or not signatures:
+        where = " and ".join(strange) or "no slot that can be read"
+        raise LockoutError(f"the image in {where} is not signed with a key of this db")

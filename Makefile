@@ -7,12 +7,13 @@ LOCK := requirements/dev.txt
 PACKAGES := $(shell sed 's/\#.*//' requirements/debian.txt)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup try check test test-unit test-tools test-lab reproduce bench lock clean
+.PHONY: help setup try check test test-unit test-tools test-lab soak reproduce bench lock clean
 
 help:
 	@echo "make try        set up, build the image, power on a virtual server, run examples/site.toml"
 	@echo "make test       all tests (unit, tools, lab)"
 	@echo "make check      format, lint, types, layers and unit tests: under a minute"
+	@echo "make soak       power cut at 10,000 and more points in simulated servers; writes the table of docs/reliability.md"
 	@echo "make bench      measure against Debian 13 with libvirt on the same virtual hardware"
 	@echo "make reproduce  compile kernel, QEMU and libvirt a second time, and compare every byte"
 	@echo "make setup      Debian packages and the Python environment that the above need"
@@ -53,6 +54,9 @@ test-tools: setup
 
 test-lab: setup
 	$(SUDO) $(BIN)/pytest -q tests/lab
+
+soak: setup
+	FLASHVISOR_TABLE=docs/reliability.md $(BIN)/pytest -q tests/soak
 
 reproduce: setup
 	$(SUDO) $(BIN)/pytest -q tests/slow

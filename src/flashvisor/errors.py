@@ -392,6 +392,30 @@ class SlotReadBackError(FlashError):
     advice = "Write it once more; if that fails too, the flash device is worn out or broken: replace it."
 
 
+class ReleaseFailedBeforeError(FlashError):
+    """This release was tried on this server before and did not become healthy. It is not tried again by itself."""
+
+    code = "FV-FLASH-007"
+    http_status = 409
+    advice = "Publish a release that mends the reason named above, or force this one."
+
+
+class SlotBusyError(FlashError):
+    """No slot of flash is free to be written: the other one is committed, or on trial."""
+
+    code = "FV-FLASH-008"
+    http_status = 409
+    advice = "Wait until the trial has ended; restart the server if it runs from another slot than the committed one."
+
+
+class NoRollbackError(FlashError):
+    """There is no known good image in the other slot to go back to."""
+
+    code = "FV-FLASH-009"
+    http_status = 409
+    advice = "Update to the release that you want, by its version; or `flashvisor factory-reset`."
+
+
 # --- TRUST --------------------------------------------------------------------------------------------------
 
 

@@ -17,9 +17,9 @@ from flashvisor.errors import DeviceError, DeviceFaultyError, ImageTooLargeError
 from flashvisor.flash.bmap import write_map
 from flashvisor.flash.layout import (
     ALIGNMENT,
-    BOOT_FILE,
     DEVICE_SIZE,
     DISK_GUID,
+    GPT_SECTORS,
     IMAGE_LIMIT,
     PARTITIONS,
     SECTOR,
@@ -28,16 +28,22 @@ from flashvisor.flash.layout import (
     Region,
 )
 from flashvisor.flash.ring import Ring
-from flashvisor.host import mtools, sgdisk
+from flashvisor.flash.slotimage import make_slot, region_digest
+from flashvisor.host import sgdisk
 from flashvisor.host.block import BlockFile, DiskFacts, disk_facts
-from flashvisor.host.files import need_space, replacing, write_atomic
+from flashvisor.host.files import need_space, replacing, sha256_file, write_atomic
+from flashvisor.model.record import SlotNote, Slots, encode, kind_of
 from flashvisor.model.size import show_size
+from flashvisor.model.slot import Slot, SlotState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from flashvisor.flash.device import FlashDevice
+
 EMPTY_SLOTS = ("b",)
+SHIPPED = Slot.A  # committed from the start: factory hands over to it
 CAUSE = "burn"  # what the seeded records are booked to
 IMAGE_MODE = 0o600  # the image holds the server's private key
 _GPT_SIGNATURE = b"EFI PART"  # UEFI 2.10, 5.3.2
@@ -52,13 +58,14 @@ class Burnt:
     sha256: str
 
 
-def make_flash_image(efi: Path, output: Path, records: Sequence[tuple[int, bytes]]) -> None:
+def make_flash_image(efi: Path, output: Path, records: Sequence[tuple[int, bytes]], version: str = "") -> None:
     """Writes flash.img and flash.img.bmap: `factory` and `a` hold the image, `b` is empty, the state ring is seeded.
 
     Args:
         efi: The signed image, smaller than IMAGE_LIMIT.
         output: Replaced as a whole; the map is called the same with ".bmap" added.
-        records: RecordKind and payload of what the state ring begins with, in order.
+        records: RecordKind and payload of what the state ring begins with, in order; that `a` is committed comes last.
+        version: Of the image's release.
 
     Raises:
         UnreadableFileError: the image is not there.
@@ -78,11 +85,13 @@ def make_flash_image(efi: Path, output: Path, records: Sequence[tuple[int, bytes
         sgdisk.make_table(half, DISK_GUID, [_row(region) for region in PARTITIONS.values()])
         for name in SLOTS:
             region = PARTITIONS[name]
-            files = {} if name in EMPTY_SLOTS else {BOOT_FILE: efi}
-            mtools.make_fat(half, offset=region.start, size=region.size, label=region.label, files=files)
+            make_slot(half, region, None if name in EMPTY_SLOTS else efi)
+        digest = region_digest(half, PARTITIONS[SHIPPED])
+        note = SlotNote(state=SlotState.COMMITTED, sha256=digest, image=sha256_file(efi), version=version)
+        slots = Slots(when=0.0, committed=SHIPPED, a=note)
         with BlockFile(half, write=True, offset=STATE.start, length=STATE.size) as device:
             ring = Ring.open(device)
-            for kind, payload in records:
+            for kind, payload in [*records, (kind_of(slots), encode(slots))]:
                 ring.append(kind, payload, cause=CAUSE)
         with BlockFile(half) as image:
             text = write_map(image.size, image.read)
@@ -159,8 +168,7 @@ def burn(
 ) -> Burnt:
     """Writes a flash image to a device, reads it back and compares.
 
-    The partition table is wiped first and written last: a device that lost power in between is empty, not half a
-    flashvisor.
+    A device that lost power in between is empty, not half a flashvisor (see `write_device`).
 
     Args:
         image: flash.img.
@@ -177,24 +185,44 @@ def burn(
     need = burn_work(image) // 2
     check_target(facts(device), need, serial)
     with BlockFile(image) as source, BlockFile(device, write=True) as target:
-        target.write(0, bytes(min(ALIGNMENT, need)))
-        target.flush()
-        starts = range(0, need, ALIGNMENT)
-        for start in [*starts[1:], 0]:
-            if start == 0:
-                target.flush()
-            data = source.read(start, min(ALIGNMENT, need - start))
-            target.write(start, data)
-            on_bytes(len(data))
-        target.flush()
+        write_device(source, target, on_bytes)
         target.forget_cache()
         digest = hashlib.sha256()
-        for start in starts:
+        for start in range(0, need, ALIGNMENT):
             data = target.read(start, min(ALIGNMENT, need - start))
             _compare(device, start, source.read(start, len(data)), data)
             digest.update(data)
             on_bytes(len(data))
     return Burnt(device, need, digest.hexdigest())
+
+
+def write_device(source: FlashDevice, target: FlashDevice, on_bytes: Callable[[int], None]) -> None:
+    """Writes all of an image to a device, so that power may go at any moment: firmware finds all of it, or no table.
+
+    Both copies of the partition table are wiped first and written last. A table that an earlier burn left at the end
+    would otherwise lead firmware, which takes it when the first one is gone, into slots that are half written.
+
+    Args:
+        source: The image, larger than two ALIGNMENTs.
+        target: At least as large.
+        on_bytes: Hears of bytes written, the image's size in all.
+
+    Source: UEFI 2.10, 5.3.2: the backup table is used where the primary one is not valid.
+    """
+    need = source.size
+    last = (need - 1) // ALIGNMENT * ALIGNMENT
+    if need - last < GPT_SECTORS * SECTOR:
+        last -= ALIGNMENT
+    tables = {0: ALIGNMENT, last: need - last}
+    for start, length in tables.items():
+        target.write(start, bytes(length))
+    target.flush()
+    pieces = dict.fromkeys(range(ALIGNMENT, last, ALIGNMENT), ALIGNMENT)
+    for batch in (pieces, tables):
+        for start, length in batch.items():
+            target.write(start, source.read(start, length))
+            on_bytes(length)
+        target.flush()
 
 
 def _compare(device: Path, start: int, wrote: bytes, read: bytes) -> None:

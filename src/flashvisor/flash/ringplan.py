@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KEEP_CONFIGS = 32  # generations, beside the newest confirmed one
 KEEP_BOOTS = 64  # records
+# Older ones are what is left when the newest is damaged. A stale Slots names digests that flash no longer has.
+KEEP_NEWEST = {RecordKind.BOOT: KEEP_BOOTS, RecordKind.SLOTS: 8, RecordKind.TRUST: 2}  # records
 IDENTITY_COPIES = 2  # records; one flipped bit must not leave a server without its owner
 WINDOW = 16  # segments in use before room is made; more means less copying, and more to read at boot (2 MiB)
 RESERVE = 6  # segments: 3 for the largest record, 2 for the copies of one segment, 1 to spare
@@ -86,7 +88,7 @@ class Plan:
 
 
 def kept(records: Iterable[Record]) -> set[int]:
-    """Returns the numbers of the records that are kept: the newest of a kind, and more of CONFIG, CONFIRM and BOOT.
+    """Returns the numbers of the records that are kept: the newest of a kind; more of CONFIG, CONFIRM, KEEP_NEWEST.
 
     Of IDENTITY, copies of the newest are kept, never an older owner's: damage must not bring that one back.
     Kinds of later versions keep their newest, so that an older image does not lose them.
@@ -95,7 +97,7 @@ def kept(records: Iterable[Record]) -> set[int]:
     for record in sorted(records, key=lambda record: record.sequence):
         by_kind[record.kind].append(record)
     configs, confirms = by_kind.pop(RecordKind.CONFIG, []), by_kind.pop(RecordKind.CONFIRM, [])
-    result = {record.sequence for record in by_kind.pop(RecordKind.BOOT, [])[-KEEP_BOOTS:]}
+    result = {record.sequence for kind, count in KEEP_NEWEST.items() for record in by_kind.get(kind, [])[-count:]}
     identities = by_kind.get(RecordKind.IDENTITY, [])[-IDENTITY_COPIES:]
     # A damaged record (asked about by `recover`) has no payload: it may have been a copy.
     result |= {record.sequence for record in identities if record.payload in {identities[-1].payload, b""}}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flashvisor import __version__
 from flashvisor.flash.burn import make_flash_image
 from flashvisor.flash.ringplan import IDENTITY_COPIES
 from flashvisor.model.record import Identity, encode, kind_of
@@ -33,5 +34,5 @@ def flash_image(efi: Path, output: Path, keyring: Keyring, node_name: str) -> Pa
         node_cert_pem=issued.cert_pem.decode(),
         node_key_pem=issued.key_pem.decode(),
     )
-    make_flash_image(efi, output, [(kind_of(identity), encode(identity))] * IDENTITY_COPIES)
+    make_flash_image(efi, output, [(kind_of(identity), encode(identity))] * IDENTITY_COPIES, __version__)
     return output

@@ -16,10 +16,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from flashvisor.errors import RecordFormatError
+from flashvisor.model.release import Memory
+from flashvisor.model.slot import Slot, SlotState
 
 Count = Annotated[int, Meta(ge=0)]
 Generation = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+MaybeSha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class RecordKind(IntEnum):
@@ -30,6 +33,8 @@ class RecordKind(IntEnum):
     CONFIRM = 3
     BOOT = 4
     WEAR = 5
+    SLOTS = 6
+    TRUST = 7
 
 
 class _Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,21 +86,74 @@ class Boot(_Payload, frozen=True, kw_only=True):
 
 
 class Wear(_Payload, frozen=True, kw_only=True):
-    """Bytes written to flash over its life, booked to what caused them."""
+    """Bytes written to flash over its life, booked to what caused them.
+
+    Args:
+        bytes_written: All of them.
+        by_cause: The same by cause.
+        by_day: Those of the last days, by date (UTC, "2026-11-24") and cause.
+        worn: Estimate of the bytes that flash erased and programmed for them.
+    """
 
     bytes_written: Count
     by_cause: dict[str, Count] = {}
+    by_day: dict[str, dict[str, Count]] = {}
+    worn: Count = 0
 
 
-Payload: TypeAlias = Identity | Config | Confirm | Boot | Wear
-P = TypeVar("P", bound=_Payload)
+class SlotNote(_Payload, frozen=True, kw_only=True):
+    """What is known of slot a or b.
 
-KINDS: dict[type[_Payload], RecordKind] = {
+    Args:
+        state: Where it stands.
+        sha256: Of the whole slot as it was verified; "" while nobody knows.
+        image: SHA-256 of the flashvisor.efi that it holds, or is to hold; "" if none.
+        version: Of that image's release.
+        deaths: Starts in a row that did not become healthy, while it was committed.
+        reason: Why it failed.
+    """
+
+    state: SlotState = SlotState.IDLE
+    sha256: MaybeSha256 = ""
+    image: MaybeSha256 = ""
+    version: str = ""
+    deaths: Count = 0
+    reason: str = ""
+
+
+class FailedRelease(_Payload, frozen=True, kw_only=True):
+    """A release that was tried and did not become healthy: SHA-256 of its image, version, why, when."""
+
+    image: Sha256
+    version: str
+    reason: str
+    when: float
+
+
+class Slots(_Payload, frozen=True, kw_only=True):
+    """Where both slots stand; each record holds all of it, so that none depends on another.
+
+    `committed` is the slot that starts first, None where nobody knows. `failed` are releases, oldest first.
+    """
+
+    when: float
+    committed: Slot | None = None
+    a: SlotNote = SlotNote()
+    b: SlotNote = SlotNote()
+    failed: tuple[FailedRelease, ...] = ()
+
+
+Payload: TypeAlias = Identity | Config | Confirm | Boot | Wear | Slots | Memory
+P = TypeVar("P", bound=Struct)
+
+KINDS: dict[type[Struct], RecordKind] = {
     Identity: RecordKind.IDENTITY,
     Config: RecordKind.CONFIG,
     Confirm: RecordKind.CONFIRM,
     Boot: RecordKind.BOOT,
     Wear: RecordKind.WEAR,
+    Slots: RecordKind.SLOTS,
+    Memory: RecordKind.TRUST,
 }
 
 

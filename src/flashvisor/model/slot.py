@@ -44,9 +44,11 @@ class SlotEvent(Enum):
 
 
 # A write that was cut goes on by WRITE again. RETIRE: the other slot was committed, this one stays, known good.
-# A committed slot is never written: it must be retired first.
+# A committed slot is never written: it must be retired first. VERIFIED when idle: what it holds still has the digest
+# that it had when it was healthy, so it may be tried again (rollback).
 TRANSITIONS: dict[tuple[SlotState, SlotEvent], SlotState] = {
     (SlotState.IDLE, SlotEvent.WRITE): SlotState.WRITING,
+    (SlotState.IDLE, SlotEvent.VERIFIED): SlotState.WRITTEN,
     (SlotState.WRITING, SlotEvent.WRITE): SlotState.WRITING,
     (SlotState.WRITING, SlotEvent.VERIFIED): SlotState.WRITTEN,
     (SlotState.WRITTEN, SlotEvent.WRITE): SlotState.WRITING,
@@ -66,8 +68,8 @@ class Facts:
     Attributes:
         committed: The slot that the state ring names as committed; None on a ring that says nothing.
         intact: Slots a and b whose bytes have the digest that the state ring holds for them as known good.
-        failed: Slots that failed, or that factory handed over to and that did not become healthy since.
-            The caller records a hand-over before it resets: that is what keeps factory from looping.
+        failed: Slots that failed, or that were started too often without becoming healthy since. The caller records
+            a hand-over before it resets: that is what keeps factory from looping.
     """
 
     committed: Slot | None

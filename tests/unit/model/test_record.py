@@ -10,16 +10,21 @@ from flashvisor.model.record import (
     Boot,
     Config,
     Confirm,
+    FailedRelease,
     Identity,
     ImageEntry,
     Payload,
     RecordKind,
+    SlotNote,
+    Slots,
     Wear,
     claim,
     decode,
     encode,
     kind_of,
 )
+from flashvisor.model.release import Memory
+from flashvisor.model.slot import Slot, SlotState
 
 SHA = "ab" * 32
 IDENTITY = Identity(node_name="alpha", owner_ca_pem="ca", node_cert_pem="cert", node_key_pem="key")
@@ -37,6 +42,14 @@ CONFIG = Config(
         Confirm(generation=3),
         Boot(when=1.0, image_id="kvm-1", version="0.1.0", slot="a", ready_s=8.25),
         Wear(bytes_written=4096, by_cause={"boot": 4096}),
+        Memory(root=b"{}\xff", timestamp=3, release="1.2"),
+        Slots(
+            when=2.0,
+            committed=Slot.B,
+            a=SlotNote(),
+            b=SlotNote(state=SlotState.COMMITTED, sha256=SHA, image=SHA, version="1.2", deaths=1),
+            failed=(FailedRelease(image=SHA, version="1.1", reason="panic", when=1.0),),
+        ),
     ],
 )
 def test_every_payload_goes_and_comes_back(payload: Payload) -> None:

@@ -35,7 +35,8 @@ def test_a_slot_is_committed_only_after_it_was_verified_and_tried() -> None:
     assert state is SlotState.COMMITTED
     assert [start for (start, _), end in TRANSITIONS.items() if end is SlotState.COMMITTED] == [SlotState.TRYING]
     assert [start for (start, _), end in TRANSITIONS.items() if end is SlotState.TRYING] == [SlotState.WRITTEN]
-    assert [start for (start, _), end in TRANSITIONS.items() if end is SlotState.WRITTEN] == [SlotState.WRITING]
+    verified = [(start, event) for (start, event), end in TRANSITIONS.items() if end is SlotState.WRITTEN]
+    assert verified == [(SlotState.IDLE, SlotEvent.VERIFIED), (SlotState.WRITING, SlotEvent.VERIFIED)]
 
 
 def test_what_is_committed_or_on_trial_is_never_written() -> None:

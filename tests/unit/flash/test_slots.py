@@ -1,0 +1,227 @@
+"""Plans for slots: what they refuse, their order, and what a server does that is not cut."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from flashvisor.errors import NoRollbackError, ReleaseFailedBeforeError, SlotBusyError
+from flashvisor.flash.carryout import carry_out
+from flashvisor.flash.layout import STATE
+from flashvisor.flash.ringformat import HEADER, PAGE, Geometry, cut
+from flashvisor.flash.slots import DEAD, SILENT, plan_commit, plan_factory_reset, plan_rollback, plan_start, plan_update
+from flashvisor.flash.slotview import DEATHS, ForgetSite, Note, Reset, SetNext, SetOrder, View, WriteSlot
+from flashvisor.flash.update import BLOCK
+from flashvisor.model.bootentry import LoadOption, Partition, encode
+from flashvisor.model.record import RecordKind, Slots
+from flashvisor.model.slot import Slot, SlotState
+from sim.cuts import update_many
+from sim.slotsim import BAD, NEW, OLD, STARTS, THIRD, SlotSim, burnt, release
+
+UPDATES = 60  # tests/soak does a thousand
+
+
+@pytest.fixture
+def server() -> SlotSim:
+    """A server that was started for the first time, from slot a."""
+    server = SlotSim(burnt())
+    server.settle()
+    return server
+
+
+def states(server: SlotSim) -> dict[Slot, SlotState]:
+    view = server.view()
+    return {slot: view.state(slot) for slot in (Slot.A, Slot.B)}
+
+
+def flip(server: SlotSim, slot: Slot) -> None:
+    server.flash.flip((STARTS[slot] + 5 * BLOCK) * 8 + 3)
+
+
+def test_the_first_start_goes_from_factory_to_a_and_only_a_writes_the_order() -> None:
+    server = SlotSim(burnt())
+    assert server.settle() == "old"
+    assert server.booted == [Slot.FACTORY, Slot.A]
+    view = server.view()
+    assert [view.named[number] for number in view.boot.order] == [Slot.A, Slot.FACTORY]
+    assert view.next is None
+    server.settle()
+    assert server.booted == [Slot.FACTORY, Slot.A, Slot.A]
+
+
+def test_a_healthy_start_writes_nothing_to_flash(server: SlotSim) -> None:
+    before = len(server.flash.writes)
+    server.settle()
+    assert len(server.flash.writes) == before
+
+
+def test_update_then_commit_then_rollback(server: SlotSim) -> None:
+    server.update(NEW)
+    assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.TRYING}
+    assert server.settle() == "new"
+    assert states(server) == {Slot.A: SlotState.IDLE, Slot.B: SlotState.COMMITTED}
+    view = server.view()
+    assert [view.named[number] for number in view.boot.order] == [Slot.B, Slot.A, Slot.FACTORY]
+    server.rollback()
+    assert server.settle() == "old"
+    assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.IDLE}
+
+
+def test_the_order_of_an_update(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    actions = plan_update(server.view(), release(THIRD), 9.0)
+    kinds = [type(action) for action in actions]
+    assert kinds == [SetOrder, Note, WriteSlot, Note, SetNext, Note, Reset]
+    notes = [action.slots.a.state for action in actions if isinstance(action, Note)]
+    assert notes == [SlotState.WRITING, SlotState.WRITTEN, SlotState.TRYING]
+    order = next(action.numbers for action in actions if isinstance(action, SetOrder))
+    assert [server.view().named[number] for number in order] == [Slot.B, Slot.FACTORY]
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_failed_release_is_remembered_with_its_reason_and_tried_again_only_by_force(early: bool) -> None:
+    server = SlotSim(burnt(), early=early)
+    server.settle()
+    server.update(BAD)
+    assert server.settle() == "old"
+    assert server.booted[-2:] == [Slot.B, Slot.A]
+    view = server.view()
+    assert view.state(Slot.B) is SlotState.FAILED
+    assert [row.reason for row in view.record.failed] == [SILENT]
+    with pytest.raises(ReleaseFailedBeforeError, match="before it was healthy"):
+        plan_update(view, release(BAD), 9.0)
+    assert plan_update(view, release(BAD), 9.0, force=True)
+    assert plan_update(view, release(NEW), 9.0)
+
+
+def test_a_committed_image_that_dies_again_and_again_is_given_up(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    for _ in range(DEATHS):
+        assert server.firmware.choose(lambda _: True) is Slot.B
+        server.running = Slot.B
+        server.do(plan_start(server.view(), 5.0))  # it arms the fallback, and dies
+        assert server.view().next is Slot.A
+        assert server.settle() == "old"
+    assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.FAILED}
+    assert [row.reason for row in server.view().record.failed] == [DEAD]
+    assert server.again().settle() == "old"
+
+
+def test_a_healthy_start_forgets_deaths(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    server.firmware.choose(lambda _: True)
+    server.running = Slot.B
+    server.do(plan_start(server.view(), 5.0))
+    server.settle()
+    assert server.view().note(Slot.B).deaths == 1
+    assert server.settle() == "new"
+    assert server.view().note(Slot.B).deaths == 0
+
+
+def test_rot_in_a_committed_slot_makes_the_other_one_take_its_place(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    flip(server, Slot.B)
+    server.running = Slot.A  # with Secure Boot on, firmware refuses b and goes on
+    server.firmware.variables["BootCurrent"] = bytes([server.view().boot.order[1], 0])
+    server.do(plan_start(server.view(), 5.0))
+    server.do(plan_commit(server.view(), 6.0))
+    assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.FAILED}
+    assert server.settle() == "old"
+
+
+def test_factory_stays_when_no_slot_is_sound_and_takes_an_update(server: SlotSim) -> None:
+    flip(server, Slot.A)
+    server.firmware.variables.clear()
+    assert server.settle() == "old"
+    assert server.running is Slot.FACTORY
+    assert server.view().recovery
+    server.update(NEW)
+    assert server.settle() == "new"
+    assert server.booted[-1] is Slot.B
+    assert not server.view().recovery
+
+
+def test_factory_hands_over_so_often_and_then_stays(server: SlotSim) -> None:
+    server.firmware.variables.clear()
+    started = []
+    for _ in range(2 * DEATHS + 2):
+        server.running = server.firmware.choose(lambda _: True)
+        started.append(server.running)
+        if server.running is Slot.FACTORY:
+            actions = plan_start(server.view(), 5.0)
+            carry_out((action for action in actions if not isinstance(action, Reset)), server._hands())
+    assert started == [Slot.FACTORY, Slot.A] * DEATHS + [Slot.FACTORY, Slot.FACTORY]
+
+
+def test_rollback_needs_a_known_good_image(server: SlotSim) -> None:
+    with pytest.raises(NoRollbackError, match="slot b"):
+        plan_rollback(server.view(), 1.0)
+    with pytest.raises(NoRollbackError, match="factory"):
+        plan_rollback(replace(server.view(), running=Slot.FACTORY), 1.0)
+    server.update(NEW)
+    server.settle()
+    flip(server, Slot.A)
+    with pytest.raises(NoRollbackError, match="changed"):
+        plan_rollback(server.view(), 1.0)
+
+
+def test_neither_the_committed_slot_nor_one_on_trial_is_written(server: SlotSim) -> None:
+    with pytest.raises(SlotBusyError, match="slot a is committed"):
+        plan_update(replace(server.view(), running=Slot.B), release(NEW), 1.0)
+
+
+def test_factory_reset_keeps_the_slots_and_forgets_the_site_if_asked(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    assert ForgetSite() in plan_factory_reset(server.view(), 1.0, keep_site=False)
+    assert ForgetSite() not in plan_factory_reset(server.view(), 1.0, keep_site=True)
+    server.factory_reset()
+    assert server.settle() == "old"
+    assert server.running is Slot.FACTORY
+    assert not server.view().recovery
+    assert server.again().settle() == "old"
+    server.update(THIRD)
+    assert server.settle() == "third"
+
+
+def test_the_machines_own_boot_entries_stay(server: SlotSim) -> None:
+    foreign = encode(LoadOption("disk", Partition(1, 2048, 2048, uuid.UUID(int=7)), "\\x.efi"))
+    server.firmware.variables["Boot0009"] = foreign
+    server.firmware.variables["BootOrder"] += b"\x09\x00"
+    server.update(NEW)
+    server.settle()
+    assert server.view().boot.order[-1] == 9
+    assert server.firmware.variables["Boot0009"] == foreign
+
+
+def test_a_ring_that_lost_all_learns_from_what_runs_and_is_healthy(server: SlotSim) -> None:
+    view = server.view()
+    lost = View(view.running, Slots(when=0.0), view.boot, frozenset(), view.digests, view.named)
+    note = next(action for action in plan_commit(lost, 9.0) if isinstance(action, Note))
+    assert note.slots.committed is Slot.A
+    assert note.slots.a.sha256 == hashlib.sha256(OLD).hexdigest()
+
+
+def test_a_prepared_trial_is_finished_by_a_restarted_agent(server: SlotSim) -> None:
+    server.update(NEW)
+    assert plan_start(server.view(), 4.0) == [Reset()]
+
+
+def test_factory_is_unchanged_after_many_updates_and_little_is_written_beyond_what_differs(server: SlotSim) -> None:
+    update_many(server, UPDATES)
+
+
+def test_an_update_costs_four_pages_of_the_ring_beside_its_slot(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    notes = [row for row in server.ring().records(RecordKind.SLOTS) if row.cause in ("update", "commit")]
+    assert [row.cause for row in notes[-4:]] == ["update", "update", "update", "commit"]
+    assert len(cut(Geometry(STATE.size), 1, RecordKind.SLOTS, notes[-1].payload, "commit")) == 1
+    assert all(HEADER + len(row.payload) <= PAGE for row in notes)

@@ -15,7 +15,7 @@ help:
 	@echo "make check      format, lint, types, layers and unit tests: under a minute"
 	@echo "make soak       power cut at 10,000 and more points in simulated servers; writes the table of docs/reliability.md"
 	@echo "make bench      measure against Debian 13 with libvirt on the same virtual hardware"
-	@echo "make reproduce  compile kernel, QEMU and libvirt a second time, and compare every byte"
+	@echo "make reproduce  compile kernel, QEMU, libvirt and GnuTLS a second time, and compare every byte"
 	@echo "make setup      Debian packages and the Python environment that the above need"
 
 setup: $(VENV)/.ready

@@ -13,6 +13,7 @@ from flashvisor.cli.buildtools import open_cache, open_keyring
 from flashvisor.host.files import sha256_file
 from flashvisor.image.cache import Cache
 from flashvisor.image.kernel import kernel
+from flashvisor.image.libraries import compiled
 from flashvisor.image.libvirt import libvirt
 from flashvisor.image.qemu import qemu
 
@@ -27,6 +28,10 @@ def compiled_kernel(cache: Cache) -> Path:
     return kernel(cache, open_keyring().module_key)
 
 
+def gnutls(cache: Cache) -> Path:
+    return compiled(cache, "gnutls28")
+
+
 def digests(top: Path) -> dict[str, str]:
     """SHA-256 of each file by its path; of links, where they lead. Without the cache's own dot files."""
     paths = {str(path.relative_to(top)): path for path in top.rglob("*") if not path.is_dir() or path.is_symlink()}
@@ -37,7 +42,7 @@ def digests(top: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("part", [compiled_kernel, qemu, libvirt])
+@pytest.mark.parametrize("part", [compiled_kernel, qemu, libvirt, gnutls])
 def test_a_second_compilation_gives_the_same_bytes(part: Callable[[Cache], Path], tmp_path: Path) -> None:
     shared = open_cache()
     first = digests(part(shared))

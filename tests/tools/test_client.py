@@ -46,11 +46,13 @@ def application(sim: NodeSim) -> Starlette:
 
     async def console(socket: WebSocket) -> None:
         name = socket.path_params["name"]
-        if name not in sim.guests:
-            status, body = sim.handle("GET", Routes.GUEST.path(name=name), b"")
-            await socket.send_denial_response(Response(body, status))
-            return
         await socket.accept()
+        if name not in sim.guests:
+            _, body = sim.handle("GET", Routes.GUEST.path(name=name), b"")
+            await socket.send_text(body.decode())
+            await socket.close()
+            return
+        await socket.send_text("")
         await socket.send_bytes(b"login: ")
         await socket.send_bytes(b"hello " + await socket.receive_bytes())
         await socket.close()

@@ -12,6 +12,7 @@ import pytest
 from flashvisor.cli.buildtools import open_keyring
 from flashvisor.image.build import build
 from flashvisor.image.cache import Cache, default_root
+from flashvisor.image.libraries import LIBRARIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tools
 
-KEPT = ("buildroot", "packages", "kernel", "qemu", "libvirt")
+KEPT = ("buildroot", "packages", "kernel", "qemu", "libvirt", *LIBRARIES)
 
 
 def test_a_second_build_elsewhere_gives_the_same_bytes(built_image: BuildResult, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import httpx
@@ -215,6 +216,8 @@ class Client:
     def console(self, name: str) -> Iterator[Console]:
         """Opens a guest's console, and closes it at the end of the block.
 
+        The server's first message is empty, or an ErrorReport; all that follow are the guest's own bytes.
+
         Raises:
             UnknownGuestError: the site has no such guest.
         """
@@ -233,6 +236,12 @@ class Client:
         except (OSError, TimeoutError, WebSocketException) as error:
             raise self._failure(error) from error
         with connection:
+            try:
+                refusal = connection.recv(CONNECT_TIMEOUT)
+            except (TimeoutError, WebSocketException) as error:
+                raise self._failure(error) from error
+            if refusal:
+                raise self._refusal(HTTPStatus.CONFLICT, refusal.encode() if isinstance(refusal, str) else refusal)
             yield Console(connection)
 
     def _call(self, route: Route[Answer], body: types.Message | None = None, **names: str) -> Answer:

@@ -31,10 +31,11 @@ FORBIDDEN_NAMES = frozenset((
     "apt", "apt-get", "dpkg", "rpm", "pip", "pip3", "gcc", "cc", "c++", "g++", "clang", "ld", "as", "make", "perl",
     "gdb",
 ))  # fmt: skip
-# What modprobe(8) and udev read beside the modules. depmod writes more: the same once more as text, and symbols.
+# What modprobe(8) and udev read beside the modules, and the two texts that say which devices an image drives: a release
+# is described by them (image/release.py). depmod writes more: the same once more as text, and symbols.
 INDEXES = frozenset((
-    "modules.alias.bin", "modules.builtin.alias.bin", "modules.builtin.bin", "modules.dep.bin", "modules.devname",
-    "modules.softdep", "modules.weakdep",
+    "modules.alias", "modules.alias.bin", "modules.builtin.alias.bin", "modules.builtin.bin", "modules.builtin.modinfo",
+    "modules.dep.bin", "modules.devname", "modules.softdep", "modules.weakdep",
 ))  # fmt: skip
 GROUP_OR_WORLD_WRITABLE = 0o022
 SET_ID = 0o6000

@@ -118,12 +118,16 @@ def _console(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
         def hear(data: bytes) -> None:
             loop.call_soon_threadsafe(_put_or_end, queue, data)
 
+        # Whether there is a console is said in the first message, not by refusing the handshake: a client that closes a
+        # TLS connection in the middle of it may wait for ever (websockets 15 and 16, threads).
+        await websocket.accept()
         try:
             detach = await run_in_threadpool(service.attach_console, name, hear)
         except FlashvisorError as error:
-            await websocket.send_denial_response(_refusal(error))
+            await websocket.send_text(msgspec.json.encode(_report(error)).decode())
+            await websocket.close()
             return
-        await websocket.accept()
+        await websocket.send_text("")
         sender = asyncio.create_task(_send_all(websocket, queue))
         try:
             while not sender.done():
@@ -190,12 +194,12 @@ def _answer(value: Any) -> Response:  # noqa: ANN401 - any wire type
 
 async def _error(_request: Request, error: Exception) -> Response:
     # Starlette's signature is wider than what it is registered for.
-    return _refusal(cast("FlashvisorError", error))
+    known = cast("FlashvisorError", error)
+    return Response(msgspec.json.encode(_report(known)), status_code=known.http_status, media_type=JSON)
 
 
-def _refusal(error: FlashvisorError) -> Response:
-    report = ErrorReport(code=error.code, what=error.what, evidence=error.evidence, next_step=error.next_step)
-    return Response(msgspec.json.encode(report), status_code=error.http_status, media_type=JSON)
+def _report(error: FlashvisorError) -> ErrorReport:
+    return ErrorReport(code=error.code, what=error.what, evidence=error.evidence, next_step=error.next_step)
 
 
 async def _bug(_request: Request, error: Exception) -> Response:

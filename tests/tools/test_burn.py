@@ -13,12 +13,13 @@ from flashvisor.cli.main import run as run_cli
 from flashvisor.errors import DeviceError, DeviceFaultyError, RingFullError
 from flashvisor.flash import burn as burn_module
 from flashvisor.flash.burn import burn, burn_work, check_target, make_flash_image
-from flashvisor.flash.layout import ALIGNMENT, BOOT_FILE, DEVICE_SIZE, IMAGE_LIMIT, PARTITIONS, STATE
+from flashvisor.flash.layout import ALIGNMENT, BOOT_FILE, DEVICE_SIZE, PARTITIONS, STATE
 from flashvisor.flash.ring import Ring
 from flashvisor.host import mtools, sgdisk
 from flashvisor.host.block import BlockFile, DiskFacts, disk_facts
 from flashvisor.host.run import run
 from flashvisor.model.record import Identity, RecordKind, decode, encode
+from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flashvisor.errors import StrangeExecutableError, UnreadableFileError
-from flashvisor.flash.layout import IMAGE_LIMIT
 from flashvisor.host import sbsign
 from flashvisor.host.files import sha256_file
 from flashvisor.host.run import run
 from flashvisor.image.countersign import countersign
+from flashvisor.model.slot import IMAGE_LIMIT
 from tools.test_sbsign import sign, smallest_efi, verify
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_what_is_not_meant_is_not_signed(foreign: Path, keyring: Keyring, tmp_pa
     headless = unified(tmp_path / "headless.efi", leave_out=".linux")
     large = tmp_path / "large"
     with large.open("wb") as file:
-        file.truncate(IMAGE_LIMIT + 1)
+        file.truncate(IMAGE_LIMIT)
     for path, words in (
         (text, "is no UEFI executable"),
         (bare, r"lacks the sections \.linux"),

@@ -16,7 +16,7 @@ from flashvisor.image.release import Title, describe
 from flashvisor.image.trees import build_root
 from flashvisor.model.release import Flavour, Memory, chunk_path
 from flashvisor.trust.repository import Repository
-from flashvisor.trust.rolekeys import ROLES, RoleSigners
+from flashvisor.trust.roles import TUF_ROLES, RoleSigners
 from flashvisor.trust.updates import Clocks, Wish, check_chunk, drive, verify
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_from_image_to_image(built_image: BuildResult, tmp_path: Path) -> None:
     described = describe(efi, Title("flashvisor", "1.0", Flavour.KVM), work, build_root(open_cache()))
     for device in ("pci:v", "usb:v", "virtio:d"):
         assert any(pattern.startswith(device) for pattern in described.modaliases), device
-    keys = {role: RoleSigners([CryptoSigner.generate_ed25519()]) for role in ROLES}
+    keys = {role: RoleSigners([CryptoSigner.generate_ed25519()]) for role in TUF_ROLES}
     Repository(directory, keys).publish(described, cut(efi.read_bytes()), NOW)
 
     def fetch(want: Want) -> bytes | None:

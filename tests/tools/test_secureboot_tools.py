@@ -12,8 +12,9 @@ from flashvisor.errors import CommandFailedError
 from flashvisor.host.run import run
 from flashvisor.host.virtfw import show
 from flashvisor.lab.firmware import enrolled
+from flashvisor.model.bootentry import GLOBAL
 from flashvisor.trust import certificates, secureboot
-from flashvisor.trust.signatures import ATTRIBUTES, GLOBAL
+from flashvisor.trust.signatures import ATTRIBUTES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 
 from flashvisor.errors import ImageTooLargeError
 from flashvisor.flash.burn import make_flash_image
-from flashvisor.flash.layout import BOOT_FILE, IMAGE_LIMIT, PARTITIONS, STATE
+from flashvisor.flash.layout import BOOT_FILE, PARTITIONS, STATE
 from flashvisor.flash.ring import Ring
 from flashvisor.flash.slotimage import content_digest, region_digest, slot_content
 from flashvisor.flash.update import BLOCK, differing, write_slot
@@ -19,7 +19,7 @@ from flashvisor.host.block import BlockFile
 from flashvisor.host.files import sha256_file
 from flashvisor.host.run import run
 from flashvisor.model.record import RecordKind, Slots, decode
-from flashvisor.model.slot import Slot, SlotState
+from flashvisor.model.slot import IMAGE_LIMIT, Slot, SlotState
 
 if TYPE_CHECKING:
     from pathlib import Path

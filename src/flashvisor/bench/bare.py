@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).parent / "recipe/bare-init.c"
 READY = r"bare: stage=init"  # what the program says
 OS_RELEASE = "ID=bare\nNAME=bare\n"
-LAYOUT = "1"  # count up when what flash/burn.py makes changes
+LAYOUT = "2"  # count up when what flash/burn.py makes changes
 
 
 def bare_flash(cache: Cache, keyring: Keyring) -> Path:

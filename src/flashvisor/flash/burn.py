@@ -20,7 +20,6 @@ from flashvisor.flash.layout import (
     DEVICE_SIZE,
     DISK_GUID,
     GPT_SECTORS,
-    IMAGE_LIMIT,
     PARTITIONS,
     SECTOR,
     SLOTS,
@@ -34,7 +33,7 @@ from flashvisor.host.block import BlockFile, DiskFacts, disk_facts
 from flashvisor.host.files import need_space, replacing, sha256_file, write_atomic
 from flashvisor.model.record import SlotNote, Slots, encode, kind_of
 from flashvisor.model.size import show_size
-from flashvisor.model.slot import Slot, SlotState
+from flashvisor.model.slot import IMAGE_LIMIT, Slot, SlotState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 SECTOR = 512  # bytes
 ALIGNMENT = 1 << 20  # bytes; a multiple of every erase block in use
 DEVICE_SIZE = 128_000_000  # bytes
-IMAGE_LIMIT = 32_000_000  # bytes; flashvisor.efi stays below
 SLOT_SIZE = 32 << 20  # bytes
 GPT_SECTORS = 33  # header and 128 entries, once at each end
 BOOT_FILE = "EFI/BOOT/BOOTX64.EFI"  # UEFI 2.10, 3.5.1.1

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ImageTooLargeError
-from flashvisor.flash.layout import ALIGNMENT, BOOT_FILE, DEVICE_SIZE, IMAGE_LIMIT, PARTITIONS, Region
+from flashvisor.flash.layout import ALIGNMENT, BOOT_FILE, DEVICE_SIZE, PARTITIONS, Region
 from flashvisor.host import mtools
 from flashvisor.host.block import BlockFile
+from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

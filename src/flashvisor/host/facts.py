@@ -6,7 +6,7 @@ Example::
 
     memory().total
     [card.name for card in cards()]
-    secure_boot()       # True, False, or None where there is no UEFI
+    lockdown()          # "integrity"
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ SECTOR = 512  # bytes; the unit of /sys/block/*/stat whatever the device's own i
 KMSG_LIMIT = 8192  # bytes; a record is never longer
 INIT_WORDS = "as init process"  # init/main.c, run_init_process: "Run /sbin/init as init process"
 SECTORS_WRITTEN = 6  # field of /sys/block/*/stat (Documentation/block/stat.rst)
-GLOBAL_GUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"  # EFI_GLOBAL_VARIABLE, UEFI 2.10, 3.3
 
 
 @dataclass(frozen=True)
@@ -130,17 +129,6 @@ def cpus() -> int:
 def kernel_release() -> str:
     """Returns what `uname -r` says."""
     return os.uname().release
-
-
-def secure_boot(root: Path = ROOT) -> bool | None:
-    """Tells whether the firmware enforces Secure Boot; None where it tells nothing (no UEFI)."""
-    path = root / f"sys/firmware/efi/efivars/SecureBoot-{GLOBAL_GUID}"
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    # Four bytes of attributes stand before the value (Documentation/filesystems/efivarfs.rst).
-    return data[4:5] == b"\x01"
 
 
 def lockdown(root: Path = ROOT) -> str:

@@ -145,7 +145,7 @@ def _filesystem(cache: Cache, entries: Sequence[root.Entry]) -> Path:
         (place / "weights.json").write_text(json.dumps(ledgers.weigh(entries)))
 
     inputs = {"files": digest("\n".join(lines)), "squashfs-tools": installed(tree)["squashfs-tools"]}
-    inputs |= {"options": " ".join(squashfs.OPTIONS), "epoch": str(EPOCH)}
+    inputs |= {"options": " ".join(squashfs.OPTIONS), "epoch": str(EPOCH), "weights": digest(str(ledgers.FILTERS))}
     return cache.get(Step("root", inputs=inputs, build=make, title="Compressed root", expected=70, space=GIB))
 
 

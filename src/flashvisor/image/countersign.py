@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import NotAnImageError, StrangeExecutableError, UnreadableFileError
-from flashvisor.flash.layout import IMAGE_LIMIT
 from flashvisor.host import sbsign
 from flashvisor.host.files import replacing, sha256_file
 from flashvisor.host.pe import sections
+from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
     from flashvisor.trust.keyring import Keyring
@@ -61,7 +61,7 @@ def check(image: Path, sha256: str, name: str) -> None:
         StrangeExecutableError: it is another one, or none.
     """
     size = image.stat().st_size
-    if size > IMAGE_LIMIT:
+    if size >= IMAGE_LIMIT:
         raise StrangeExecutableError(f"{name} does not fit a slot: limit {IMAGE_LIMIT} bytes, got {size}")
     found = sha256_file(image)
     if found != sha256.lower():
@@ -108,7 +108,7 @@ def countersign(image: Path, output: Path, keyring: Keyring, *, sha256: str, rep
             sbsign.sign(copy, half, key=files.key, cert=files.cert)
             sbsign.verify(half, files.cert)
             size = half.stat().st_size
-            if size > IMAGE_LIMIT:
+            if size >= IMAGE_LIMIT:
                 raise StrangeExecutableError(f"{image} does not fit a slot: limit {IMAGE_LIMIT} bytes, signed {size}")
             after = tuple(sbsign.signatures(half))
     return Signed(before=before, after=after, size=size, sha256=sha256_file(output))

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from flashvisor.errors import ComponentTooLargeError
+from flashvisor.host.squashfs import BLOCK
+from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,9 +26,7 @@ if TYPE_CHECKING:
 
     from flashvisor.image.root import Entry
 
-SLOT_LIMIT = 32_000_000  # bytes, hard
 SLOT_GOAL = 24 << 20  # bytes
-BLOCK = 1 << 20  # bytes, as in host/squashfs.py
 FILTERS = ({"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": BLOCK})
 THREADS = 2
 
@@ -60,7 +60,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
                 raise ComponentTooLargeError(
                     f"component '{row.name}' has {row.bytes:,} bytes in the image, and its limit is {row.limit:,}"
                 )
-        if self.slot_bytes > self.limit_bytes:
+        if self.slot_bytes >= self.limit_bytes:
             raise ComponentTooLargeError(
                 f"flashvisor.efi has {self.slot_bytes:,} bytes, and a slot takes {self.limit_bytes:,}"
             )
@@ -105,7 +105,7 @@ def account(
     ]
     return Ledger(
         slot_bytes=slot_bytes,
-        limit_bytes=SLOT_LIMIT,
+        limit_bytes=IMAGE_LIMIT,
         goal_bytes=SLOT_GOAL,
         scale=round(scale, 4),
         components=tuple(rows),

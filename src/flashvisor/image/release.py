@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import StrangeImageError
 from flashvisor.flash.chunks import cut
 from flashvisor.image.inspect import files_of
-from flashvisor.model.release import IMAGE_LIMIT, Flavour, Manifest
+from flashvisor.model.release import Flavour, Manifest
+from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def describe(efi: Path, title: Title, work: Path, tree: Path) -> Manifest:
         StrangeImageError: it is longer than a slot, or its list of drivers is not in it.
     """
     image = efi.read_bytes()
-    if len(image) > IMAGE_LIMIT:
+    if len(image) >= IMAGE_LIMIT:
         raise StrangeImageError(f"{efi.name} has {len(image)} bytes, and a slot holds {IMAGE_LIMIT}")
     files_of(efi, work, tree)
     return Manifest(

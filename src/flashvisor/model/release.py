@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from flashvisor.errors import UpdateFormatError
+from flashvisor.model.slot import IMAGE_LIMIT
 
-IMAGE_LIMIT = 32_000_000  # bytes: what a slot holds (design, section 2)
 CHUNK_LIMIT = 131_072  # bytes: the longest chunk
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -48,7 +48,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: Version
     flavour: Flavour
     sha256: Sha256
-    length: Annotated[int, Meta(ge=1, le=IMAGE_LIMIT)]
+    length: Annotated[int, Meta(ge=1, lt=IMAGE_LIMIT)]
     modaliases: tuple[str, ...]
     chunks: tuple[Chunk, ...]
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+IMAGE_LIMIT = 32_000_000  # bytes; flashvisor.efi has fewer
+
 
 class Slot(StrEnum):
     """A slot, by its name in flash/layout.py."""

@@ -119,7 +119,7 @@ def _console(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
             loop.call_soon_threadsafe(_put_or_end, queue, data)
 
         # Whether there is a console is said in the first message, not by refusing the handshake: a client that closes a
-        # TLS connection in the middle of it may wait for ever (websockets 15 and 16, threads).
+        # TLS connection in the middle of it may wait for ever (websockets 17.4, its threads).
         await websocket.accept()
         try:
             detach = await run_in_threadpool(service.attach_console, name, hear)

@@ -71,7 +71,7 @@ def node_report(sources: Sources) -> NodeReport:
         timeline=sources.timeline.stages(),
         nics=_nics(sources.machine),
         disks=_asked(lambda: _disks(sources.machine), (), problems),
-        protections=protections(),
+        protections=protections(_asked(lambda: sources.machine.firmware().flag("SecureBoot"), None, problems)),
         problems=tuple(problems),
         flash_bytes_written=sources.machine.flash_bytes_written(),
     )
@@ -83,9 +83,13 @@ def image_id() -> str:
     return " ".join(filter(None, [release.get("IMAGE_ID", ""), release.get("IMAGE_VERSION", "")]))
 
 
-def protections() -> tuple[Protection, ...]:
-    """Returns which protections are on, and what that means for the owner."""
-    secure, lock, watchdog = facts.secure_boot(), facts.lockdown(), facts.armed_watchdog()
+def protections(secure: bool | None) -> tuple[Protection, ...]:
+    """Returns which protections are on, and what that means for the owner.
+
+    Args:
+        secure: Whether the firmware enforces Secure Boot; None where it has none.
+    """
+    lock, watchdog = facts.lockdown(), facts.armed_watchdog()
     return (
         _protection(
             "Secure Boot",

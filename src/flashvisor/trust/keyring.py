@@ -36,7 +36,7 @@ from flashvisor.trust import certificates, keystore
 from flashvisor.trust.certificates import Pair
 from flashvisor.trust.keymaker import ONE_OF_ONE, make, make_all, make_tuf_keys, new_secret
 from flashvisor.trust.keystore import State, Store, StoredKey
-from flashvisor.trust.roles import ROLES, TUF, TUF_ROLES
+from flashvisor.trust.roles import ROLES, TUF, TUF_ROLES, RoleSigners
 
 if TYPE_CHECKING:
     import uuid
@@ -215,14 +215,9 @@ class Keyring:
         pair = certificates.issue_server(self.pair("ca"), name, clock.now(), addresses)
         return NodeIdentity(cert_pem=pair.cert_pem, key_pem=pair.key_pem)
 
-    def tuf_threshold(self, role: str) -> int:
-        """Returns how many keys of a TUF role ("root", "targets", "snapshot", "timestamp") must sign."""
-        self.active(f"{TUF}{role}")
-        return self.store.thresholds[role]
-
-    def tuf_signers(self, role: str) -> list[Signer]:
-        """Returns the signers of a TUF role, in the order in which the keys were made."""
-        return self._signers(self.active(f"{TUF}{role}"))
+    def tuf_signers(self, role: str) -> RoleSigners:
+        """Returns who signs for a TUF role, in the order in which the keys were made, and how many of them must."""
+        return RoleSigners(self._signers(self.active(f"{TUF}{role}")), self.store.thresholds[role])
 
     def outgoing_tuf_signers(self, role: str) -> list[Signer]:
         """Returns the signers that were rotated out and still can sign: a new root needs the old root's signatures."""

@@ -24,11 +24,13 @@ from flashvisor.model.release import Manifest, chunk_path, decode_manifest, enco
 from flashvisor.trust.updates import ISSUED, release_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from securesystemslib.signer import Signer
+
     from flashvisor.model.release import Chunk
-    from flashvisor.trust.rolekeys import RoleSigners
+    from flashvisor.trust.roles import RoleSigners
 
 LIFETIMES = {  # how long metadata is good for after it was signed
     "root": timedelta(days=3653),
@@ -45,7 +47,8 @@ class Repository:
 
     Args:
         directory: Made by the first publication.
-        keys: Each of rolekeys.ROLES to its signers. Root's are needed for the first publication and `rotate` only.
+        keys: Each of TUF_ROLES to its signers (`Keyring.tuf_signers`). Root's are needed for the first publication
+            and `rotate` only.
     """
 
     def __init__(self, directory: Path, keys: Mapping[str, RoleSigners]) -> None:
@@ -75,7 +78,7 @@ class Repository:
                 next_step="Give the release a higher version: servers hold on to what they verified.",
             )
         if not (self.directory / "1.root.json").exists():
-            self._write("1.root.json", self._root(1, now, self.keys["root"]))
+            self._write("1.root.json", self._root(1, now, ()))
         for chunk, piece in pieces:
             self._write_once(chunk_path(chunk.sha256), piece)
         self._write_once(f"targets/{target.hashes['sha256']}.{name}", data)
@@ -103,7 +106,7 @@ class Repository:
         self._write(f"{version}.snapshot.json", snapshot_data)
         self._write("timestamp.json", timestamp_data)
 
-    def rotate(self, old: RoleSigners, now: datetime) -> None:
+    def rotate(self, old: Sequence[Signer], now: datetime) -> None:
         """Writes the next root, with this object's keys, signed by the old root keys as well; then signs all anew."""
         version = int(newest_root(self.directory).split(".")[0]) + 1
         data = self._root(version, now, old)
@@ -112,14 +115,14 @@ class Repository:
         self._write(f"{version}.root.json", data)
         self.refresh(now)
 
-    def _root(self, version: int, now: datetime, also: RoleSigners) -> bytes:
+    def _root(self, version: int, now: datetime, also: Sequence[Signer]) -> bytes:
         root = Root(version, expires=_until("root", now), consistent_snapshot=True)
         for role, holders in self.keys.items():
             for signer in holders.signers:
                 root.add_key(signer.public_key, role)
             root.roles[role].threshold = holders.threshold
         metadata = Metadata(root)
-        for signer in (*also.signers, *self.keys["root"].signers):
+        for signer in (*also, *self.keys["root"].signers):
             metadata.sign(signer, append=True)
         data = metadata.to_bytes(JSONSerializer(compact=True))
         _check(root, "root", data)

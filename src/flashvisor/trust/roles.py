@@ -8,6 +8,12 @@ Owns the list of roles. Knows no key::
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securesystemslib.signer import Signer
 
 SECURE_BOOT_KEYS = ("PK", "KEK", "db")  # UEFI 2.10, 32.3: platform key, key exchange key, signature database
 TUF_ROLES = ("root", "targets", "snapshot", "timestamp")  # TUF 1.0.33, 2.1
@@ -64,3 +70,11 @@ ROLES = {
     "tuf-snapshot": Role("TUF snapshot: against mixing releases", "Publish again: the root must name the new key."),
     "tuf-timestamp": Role("TUF timestamp: against frozen updates", "Publish again: the root must name the new key."),
 }
+
+
+@dataclass(frozen=True)
+class RoleSigners:
+    """The signers of one role, and how many of them must sign (m of n)."""
+
+    signers: Sequence[Signer]
+    threshold: int = 1

@@ -12,8 +12,8 @@ import struct
 import uuid
 
 from flashvisor.errors import BadRequestError
+from flashvisor.model.bootentry import GLOBAL
 
-GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")  # EFI_GLOBAL_VARIABLE: PK, KEK
 DATABASE = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")  # EFI_IMAGE_SECURITY_DATABASE_GUID: db, dbx
 VENDORS = {"PK": GLOBAL, "KEK": GLOBAL, "db": DATABASE}
 CERT_X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")  # EFI_CERT_X509_GUID

@@ -53,6 +53,7 @@ ROOTS_LIMIT = 256  # root versions taken in one go
 ISSUED = "x-flashvisor-issued"  # signed field of timestamp metadata: seconds since 1970 UTC
 
 Role = TypeVar("Role", Root, Timestamp, Snapshot, Targets)
+Named = TypeVar("Named", Snapshot, Targets)  # roles whose metadata another role names
 
 
 @dataclass(frozen=True)
@@ -207,13 +208,7 @@ def _recovered(memory: Memory, root: Root) -> Memory:
 def _snapshot(root: Root, timestamp: Timestamp, memory: Memory, now: float) -> Generator[Want, bytes | None, Snapshot]:
     meta = timestamp.snapshot_meta
     _not_older("snapshot", meta.version, memory.snapshot)
-    path = f"{meta.version}.snapshot.json"
-    data = yield from _ask(path, min(meta.length or SNAPSHOT_LIMIT, SNAPSHOT_LIMIT))
-    _belongs(meta, data, path, "timestamp.json")
-    snapshot = _signed(Snapshot, data, root, path)
-    _same_version(path, snapshot.version, meta.version)
-    _check_expiry(snapshot.expires, now, ExpiredError, path)
-    return snapshot
+    return (yield from _named(Snapshot, meta, "timestamp.json", SNAPSHOT_LIMIT, root, now))
 
 
 def _targets(root: Root, snapshot: Snapshot, memory: Memory, now: float) -> Generator[Want, bytes | None, Targets]:
@@ -221,13 +216,20 @@ def _targets(root: Root, snapshot: Snapshot, memory: Memory, now: float) -> Gene
     if meta is None:
         raise MixAndMatchError(f"snapshot version {snapshot.version} does not name targets.json")
     _not_older("targets", meta.version, memory.targets)
-    path = f"{meta.version}.targets.json"
-    data = yield from _ask(path, min(meta.length or TARGETS_LIMIT, TARGETS_LIMIT))
-    _belongs(meta, data, path, "the snapshot")
-    targets = _signed(Targets, data, root, path)
-    _same_version(path, targets.version, meta.version)
-    _check_expiry(targets.expires, now, ExpiredError, path)
-    return targets
+    return (yield from _named(Targets, meta, "the snapshot", TARGETS_LIMIT, root, now))
+
+
+def _named(  # noqa: PLR0913 - what one role's metadata is held against
+    kind: type[Named], meta: MetaFile, by: str, limit: int, root: Root, now: float
+) -> Generator[Want, bytes | None, Named]:
+    """Asks for a role's metadata that another role's names, and holds it to that."""
+    path = f"{meta.version}.{kind.type}.json"
+    data = yield from _ask(path, min(meta.length or limit, limit))
+    _belongs(meta, data, path, by)
+    found = _signed(kind, data, root, path)
+    _same_version(path, found.version, meta.version)
+    _check_expiry(found.expires, now, ExpiredError, path)
+    return found
 
 
 def _manifest(targets: Targets, wish: Wish, memory: Memory) -> Generator[Want, bytes | None, Manifest]:

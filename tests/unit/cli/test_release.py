@@ -14,7 +14,7 @@ from flashvisor.cli.main import run
 from flashvisor.flash.chunks import cut
 from flashvisor.model.release import Flavour, Manifest
 from flashvisor.trust.repository import Repository
-from flashvisor.trust.rolekeys import ROLES, RoleSigners
+from flashvisor.trust.roles import TUF_ROLES, RoleSigners
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    repository = Repository(tmp_path, {role: RoleSigners([CryptoSigner.generate_ed25519()]) for role in ROLES})
+    repository = Repository(tmp_path, {role: RoleSigners([CryptoSigner.generate_ed25519()]) for role in TUF_ROLES})
     for version in ("1.10", "1.9"):
         image = version.encode() * 10_000
         release = Manifest(

@@ -9,8 +9,8 @@ import pytest
 
 from flashvisor.errors import DeviceError, ImageTooLargeError, UnreadableFileError
 from flashvisor.flash.burn import burn_work, check_target, make_flash_image
-from flashvisor.flash.layout import IMAGE_LIMIT
 from flashvisor.host.block import DiskFacts
+from flashvisor.model.slot import IMAGE_LIMIT
 
 STICK = DiskFacts(
     path=Path("/dev/sdb"), name="sdb", is_block=True, whole=True, size=128_000_000,

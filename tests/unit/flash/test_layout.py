@@ -10,7 +10,6 @@ from flashvisor.flash.layout import (
     ALIGNMENT,
     DEVICE_SIZE,
     ESP_TYPE,
-    IMAGE_LIMIT,
     PARTITIONS,
     SECTOR,
     SLOTS,
@@ -18,6 +17,7 @@ from flashvisor.flash.layout import (
     regions,
 )
 from flashvisor.flash.ringformat import SEGMENT
+from flashvisor.model.slot import IMAGE_LIMIT
 
 
 def test_all_fits_between_the_two_tables() -> None:

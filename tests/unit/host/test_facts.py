@@ -60,16 +60,6 @@ def test_os_release(tmp_path: Path) -> None:
     assert facts.os_release(tmp_path) == {"IMAGE_ID": "flashvisor", "IMAGE_VERSION": "0.1.0"}
 
 
-@pytest.mark.parametrize(("value", "on"), [(b"\x06\0\0\0\x01", True), (b"\x06\0\0\0\0", False)])
-def test_secure_boot(tmp_path: Path, value: bytes, on: bool) -> None:
-    put(tmp_path, f"sys/firmware/efi/efivars/SecureBoot-{facts.GLOBAL_GUID}", value)
-    assert facts.secure_boot(tmp_path) is on
-
-
-def test_without_uefi_secure_boot_is_unknown(tmp_path: Path) -> None:
-    assert facts.secure_boot(tmp_path) is None
-
-
 def test_lockdown_and_signatures(tmp_path: Path) -> None:
     assert (facts.lockdown(tmp_path), facts.modules_signed(tmp_path), facts.has_tpm2(tmp_path)) == ("", False, False)
     put(tmp_path, "sys/kernel/security/lockdown", "none [integrity] confidentiality\n")

@@ -11,11 +11,12 @@ import pytest
 from flashvisor.api.types import FirmwareWrite
 from flashvisor.errors import BadRequestError, FirmwareVariableError, LockoutError
 from flashvisor.host.efivars import EfiVars
+from flashvisor.model.bootentry import GLOBAL
 from flashvisor.node.enrolment import check, enrol, refuse_lockout, take_keys_out
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.trust.certificates import to_der
 from flashvisor.trust.secureboot import Payload, enrolment, release
-from flashvisor.trust.signatures import GLOBAL, VENDORS
+from flashvisor.trust.signatures import VENDORS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -65,7 +65,7 @@ def test_a_hypervisor_that_does_not_answer_is_a_problem_and_the_rest_is_there(
 
 
 def test_every_protection_says_what_it_means() -> None:
-    names = {item.name for item in protections()}
+    names = {item.name for item in protections(None)}
     assert names == {
         "Secure Boot",
         "kernel lockdown",
@@ -74,7 +74,7 @@ def test_every_protection_says_what_it_means() -> None:
         "read-only root",
         "hardware watchdog",
     }
-    assert all(item.meaning for item in protections())
+    assert all(item.meaning for item in protections(None))
 
 
 def test_log_lines_keep_their_fields() -> None:

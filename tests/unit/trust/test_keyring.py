@@ -195,9 +195,9 @@ def test_another_passphrase_same_keys(locked: Path) -> None:
 
 def test_tuf_signers_sign_and_the_threshold_is_the_owners(locked: Path) -> None:
     keyring = Keyring.open(locked, lambda: PASSPHRASE)
-    assert [len(keyring.tuf_signers(role)) for role in TUF_ROLES] == [3, 1, 1, 1]
-    assert [keyring.tuf_threshold(role) for role in TUF_ROLES] == [2, 1, 1, 1]
-    signers = [signer for role in TUF_ROLES for signer in keyring.tuf_signers(role)]
+    assert [len(keyring.tuf_signers(role).signers) for role in TUF_ROLES] == [3, 1, 1, 1]
+    assert [keyring.tuf_signers(role).threshold for role in TUF_ROLES] == [2, 1, 1, 1]
+    signers = [signer for role in TUF_ROLES for signer in keyring.tuf_signers(role).signers]
     assert len({signer.public_key.keyid for signer in signers}) == 6
     for signer in signers:
         signer.public_key.verify_signature(signer.sign(b"metadata"), b"metadata")
@@ -215,11 +215,11 @@ def test_a_rotated_db_key_keeps_the_old_certificate_but_not_its_private_key(own:
 
 
 def test_what_signs_its_own_successor_keeps_its_private_key(own: Keyring) -> None:
-    platform, root = own.pair("PK"), own.tuf_signers("root")[0].public_key.keyid
+    platform, root = own.pair("PK"), own.tuf_signers("root").signers[0].public_key.keyid
     new = own.rotate("PK").rotate("tuf-root")
     assert new.outgoing_pair("PK") == platform
     assert [signer.public_key.keyid for signer in new.outgoing_tuf_signers("root")] == [root]
-    assert root not in [signer.public_key.keyid for signer in new.tuf_signers("root")]
+    assert root not in [signer.public_key.keyid for signer in new.tuf_signers("root").signers]
 
 
 def test_after_a_new_ca_both_are_trusted_and_the_owner_has_the_same_guid(own: Keyring) -> None:
@@ -262,7 +262,7 @@ def test_the_first_form_is_upgraded_with_the_same_keys(keyring: Keyring, tmp_pat
     assert new.owner_guid == keyring.owner_guid
     assert new.module_key == keyring.module_key
     assert new.pair("ca") == keyring.pair("ca")
-    assert len(new.tuf_signers("root")) == 1
+    assert len(new.tuf_signers("root").signers) == 1
 
 
 def test_an_upgrade_that_was_cut_leaves_a_keyring_and_says_what_lies_about(keyring: Keyring, tmp_path: Path) -> None:

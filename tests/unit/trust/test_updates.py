@@ -21,7 +21,7 @@ from flashvisor import errors
 from flashvisor.flash.chunks import cut
 from flashvisor.model.release import Flavour, Manifest, Memory
 from flashvisor.trust.repository import LIFETIMES, Repository, newest_root, releases
-from flashvisor.trust.rolekeys import ROLES, RoleSigners
+from flashvisor.trust.roles import TUF_ROLES, RoleSigners
 from flashvisor.trust.updates import ISSUED, Clocks, VerifiedRelease, Want, Wish, check_chunk, drive, verify
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ WISH = Wish("flashvisor", Flavour.KVM)
 
 
 def fresh_keys(root: tuple[int, int] = (2, 3)) -> dict[str, RoleSigners]:
-    count = dict.fromkeys(ROLES, (1, 1)) | {"root": root}
+    count = dict.fromkeys(TUF_ROLES, (1, 1)) | {"root": root}
     return {role: RoleSigners([CryptoSigner.generate_ed25519() for _ in range(n)], m) for role, (m, n) in count.items()}
 
 
@@ -212,7 +212,7 @@ def test_another_owners_repository(tmp_path: Path) -> None:
 def test_one_of_two_root_signatures_is_too_few(tmp_path: Path) -> None:
     sim = publish(tmp_path, "1.0")
     new = fresh_keys()
-    Repository(tmp_path, new).rotate(KEYS["root"], NOW)
+    Repository(tmp_path, new).rotate(KEYS["root"].signers, NOW)
     content = msgspec.json.decode(read(tmp_path).files["2.root.json"])
     olds = [signer.public_key.keyid for signer in KEYS["root"].signers]
     content["signatures"] = [each for each in content["signatures"] if each["keyid"] not in olds[1:]]
@@ -233,7 +233,7 @@ def test_rotated_keys_are_followed_and_old_ones_no_longer_count(tmp_path: Path) 
     first = publish(tmp_path, "1.0")
     memory = run(first, memory_of(first)).memory
     new = fresh_keys()
-    Repository(tmp_path, new).rotate(KEYS["root"], NOW)
+    Repository(tmp_path, new).rotate(KEYS["root"].signers, NOW)
     second = read(tmp_path)
     verdict = run(second, memory)
     assert verdict.memory.root == second.files[newest_root(tmp_path)]
@@ -248,15 +248,15 @@ def test_rotation_undoes_versions_and_times_that_a_stolen_key_pushed_forward(tmp
     )
     with pytest.raises(errors.ExpiredError):
         run(sim, poisoned)
-    Repository(tmp_path, fresh_keys()).rotate(KEYS["root"], NOW)
+    Repository(tmp_path, fresh_keys()).rotate(KEYS["root"].signers, NOW)
     assert run(read(tmp_path), poisoned).memory.timestamp == 2
 
 
 def test_a_gap_in_the_root_chain(tmp_path: Path) -> None:
     sim = publish(tmp_path, "1.0")
     repository = Repository(tmp_path, KEYS)
-    repository.rotate(KEYS["root"], NOW)
-    repository.rotate(KEYS["root"], NOW)
+    repository.rotate(KEYS["root"].signers, NOW)
+    repository.rotate(KEYS["root"].signers, NOW)
     lying = read(tmp_path)
     lying.files["2.root.json"] = lying.files["3.root.json"]
     with pytest.raises(errors.RootChainError, match="expected root version 2, got 3"):
@@ -295,7 +295,7 @@ def test_a_published_version_is_never_replaced(tmp_path: Path) -> None:
 def rotated(tmp_path_factory: pytest.TempPathFactory) -> RepoSim:
     directory = tmp_path_factory.mktemp("rotated")
     publish(directory, "1.0")
-    Repository(directory, KEYS).rotate(KEYS["root"], NOW)
+    Repository(directory, KEYS).rotate(KEYS["root"].signers, NOW)
     return read(directory)
 
 

@@ -219,7 +219,7 @@ def _targets(root: Root, snapshot: Snapshot, memory: Memory, now: float) -> Gene
     return (yield from _named(Targets, meta, "the snapshot", TARGETS_LIMIT, root, now))
 
 
-def _named(  # noqa: PLR0913 - what one role's metadata is held against
+def _named(
     kind: type[Named], meta: MetaFile, by: str, limit: int, root: Root, now: float
 ) -> Generator[Want, bytes | None, Named]:
     """Asks for a role's metadata that another role's names, and holds it to that."""

@@ -37,10 +37,13 @@ class UefiSim:
     Args:
         event: Called before each change of a variable; raises when power is cut there.
         variables: What the variables hold, by name.
+        checked: Whether Secure Boot is on; what is signed is the caller's to judge.
     """
 
-    def __init__(self, event: Callable[[], None], variables: dict[str, bytes] | None = None) -> None:
-        self._event = event
+    def __init__(
+        self, event: Callable[[], None], variables: dict[str, bytes] | None = None, *, checked: bool = False
+    ) -> None:
+        self._event, self.checked = event, checked
         self.variables = dict(variables or {})
 
     def write(self, name: str, guid: uuid.UUID, attributes: int, data: bytes) -> None:
@@ -81,6 +84,7 @@ class UefiSim:
             next=next(iter(numbers("BootNext")), None),
             order=numbers("BootOrder"),
             entries={number: entry for number, entry in found.items() if entry},
+            checked=self.checked,
         )
 
     def slot_of(self, number: int) -> Slot | None:

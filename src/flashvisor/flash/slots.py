@@ -236,7 +236,7 @@ def plan_update(
         raise ReleaseFailedBeforeError(
             f"release {release.version} failed on this server before: {earlier.reason}", evidence=release.image
         )
-    slot = _target(view)
+    slot = target(view)
     pen = _Pen(view, when, "update")
     note = view.note(slot)
     there = note.state is SlotState.WRITTEN and slot in view.intact and note.sha256 == release.slot_sha256
@@ -253,8 +253,12 @@ def plan_update(
     return pen.actions
 
 
-def _target(view: View) -> Slot:
-    """Returns the slot to write: never the running one, never the committed one, never one on trial."""
+def target(view: View) -> Slot:
+    """Returns the slot to write: never the running one, never the committed one, never one on trial.
+
+    Raises:
+        SlotBusyError: there is none now.
+    """
     if view.running is not Slot.FACTORY:
         candidates = [other(view.running)]
     elif view.committed in PAIR:
@@ -348,9 +352,10 @@ def plan_rollback(view: View, when: float, *, trial: Trial | None = None) -> lis
     Raises:
         NoRollbackError: the other slot holds nothing that was healthy once, or not any more.
     """
-    if view.running is Slot.FACTORY:
+    runs = view.committed if view.twin else view.running
+    if runs is None or runs is Slot.FACTORY:
         raise NoRollbackError("factory runs; there is nothing that it could go back to")
-    slot = other(view.running)
+    slot = other(runs)
     if view.state(slot) is not SlotState.IDLE or slot not in view.intact:
         rotten = view.state(slot) is SlotState.IDLE and view.note(slot).sha256
         why = "its bytes have changed" if rotten else f"it is {view.state(slot).value}"

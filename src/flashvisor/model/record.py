@@ -19,6 +19,9 @@ from flashvisor.errors import RecordFormatError
 from flashvisor.model.release import Memory
 from flashvisor.model.slot import Slot, SlotState
 
+# Seconds; the reset of units/flashvisor-probation.timer, which knows no trial, comes later.
+PROBATION_LIMIT = 1000.0
+
 Count = Annotated[int, Meta(ge=0)]
 Generation = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -132,7 +135,7 @@ class Trial(_Payload, frozen=True, kw_only=True):
 
     guests: tuple[str, ...] = ()
     health_url: str = ""
-    probation: Annotated[float, Meta(gt=0)] = 600.0
+    probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
 
 
 class FailedRelease(_Payload, frozen=True, kw_only=True):

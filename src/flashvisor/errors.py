@@ -824,6 +824,14 @@ class ServerOffError(LabError):
     advice = "Power it on: `flashvisor lab power NAME on`."
 
 
+class ServerOnError(LabError):
+    """The virtual server runs, and what was asked needs it to be off."""
+
+    code = "FV-LAB-010"
+    http_status = 409
+    advice = "Pull its plug: `flashvisor lab power NAME off`."
+
+
 class MonitorError(LabError):
     """QEMU's monitor refused a command, or did not answer. Its own words are given."""
 

@@ -54,7 +54,7 @@ COMMANDS = {
     "guest": Entry("guest", "List, start, stop and look into guests."),
     "keys": Entry("keys", "Make, show and keep the owner's keys."),
     "sign": Entry("sign", "Sign somebody else's image with the owner's key."),
-    "release": Entry("release", "Show the releases that servers can update to."),
+    "release": Entry("release", "Publish, renew and show the releases that servers can update to."),
     "bench": Entry("bench", "Measure against a Debian server with libvirt."),
     "explain": Entry("explain", "Explain an error code."),
     "version": Entry("version", "Show the version."),

@@ -201,7 +201,10 @@ def newest_root(directory: Path) -> str:
     """
     newest = _newest_version(directory, "root")
     if not newest:
-        raise UpdateFileMissingError(f"{directory} is not a release repository: it has no root metadata")
+        raise UpdateFileMissingError(
+            f"{directory} is not a release repository: it has no root metadata",
+            next_step="Name another directory; `flashvisor release publish DIR` makes one.",
+        )
     return f"{newest}.root.json"
 
 

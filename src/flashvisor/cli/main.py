@@ -55,6 +55,7 @@ COMMANDS = {
     "keys": Entry("keys", "Make, show and keep the owner's keys."),
     "sign": Entry("sign", "Sign somebody else's image with the owner's key."),
     "release": Entry("release", "Show the releases that servers can update to."),
+    "update": Entry("update", "Bring a release to a server, and have it tried."),
     "bench": Entry("bench", "Measure against a Debian server with libvirt."),
     "explain": Entry("explain", "Explain an error code."),
     "version": Entry("version", "Show the version."),

@@ -20,8 +20,10 @@ from flashvisor.node.consolehub import ConsoleHub
 from flashvisor.node.keeper import Keeper, Tools
 from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
+from flashvisor.node.running import FAKE, look
 from flashvisor.node.service import Service
 from flashvisor.node.state import NodeState
+from flashvisor.node.updates import Surroundings, Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +97,8 @@ def assemble(context: Context) -> Parts | None:
     keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), context.outside.asker))
     hands = Hands(machine, keeper, context.problems, settings)
     reconciler = Reconciler(state, hands, Clocks(), context.wake)
+    surroundings = Surroundings(settings.update, identity.owner_ca_pem, look=(lambda: FAKE) if settings.fake else look)
+    updates = Updates(state, context.outside.slots, surroundings)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
     return Parts(
         identity=identity,
@@ -103,5 +107,5 @@ def assemble(context: Context) -> Parts | None:
         driver=driver,
         keeper=keeper,
         reconciler=reconciler,
-        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe),
+        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe, updates=updates),
     )

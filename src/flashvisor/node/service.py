@@ -28,16 +28,21 @@ if TYPE_CHECKING:
         ApplyRequest,
         EnrolReport,
         EnrolRequest,
+        Installed,
         PlanReport,
         PowerRequest,
         ReleaseRequest,
         SiteReport,
+        SlotsReport,
         StopRequest,
+        UpdateRequest,
     )
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming
     from flashvisor.node.keeper import Keeper
     from flashvisor.node.plan import Desired
+    from flashvisor.node.sources import Source
+    from flashvisor.node.updates import Tell, Updates
 from flashvisor.node.report import Sources
 
 LOG_LINES = 500  # lines of the journal that an answer holds
@@ -53,6 +58,7 @@ class Service:
         hub: Their consoles.
         on_power: Carries a reboot or power-off out; returns at once.
         on_wipe: Forgets all that the flash remembers.
+        updates: Takes releases in.
     """
 
     def __init__(
@@ -63,9 +69,10 @@ class Service:
         *,
         on_power: Callable[[Power], None],
         on_wipe: Callable[[], None],
+        updates: Updates,
     ) -> None:
         self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, on_wipe
-        self._reconciler, self._on_power = sources.reconciler, on_power
+        self._reconciler, self._on_power, self._updates = sources.reconciler, on_power, updates
 
     def node(self) -> NodeReport:
         """Returns the server at a glance."""
@@ -118,6 +125,14 @@ class Service:
         take_keys_out(self._sources.machine, request.write)
         self._on_wipe()
         self._on_power(Power.REBOOT)
+
+    def slots(self) -> SlotsReport:
+        """Returns where the slots of flash stand."""
+        return self._updates.slots()
+
+    def update(self, request: UpdateRequest, push: Source, tell: Tell) -> Installed:
+        """Takes a release in; raises as `Updates.run`."""
+        return self._updates.run(request, push, tell)
 
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 from flashvisor.errors import RecordFormatError
 from flashvisor.model import record
 from flashvisor.model.record import Boot, Config, Confirm, Identity, ImageEntry, RecordKind
+from flashvisor.model.release import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flashvisor.flash.ring import Record, Ring
 
-P = TypeVar("P", Identity, Config, Confirm)
+P = TypeVar("P", Identity, Config, Confirm, Memory)
 
 
 class NodeState:
@@ -87,6 +88,15 @@ class NodeState:
         """Writes that the server booted: one record a boot."""
         with self._lock:
             self._ring.append(RecordKind.BOOT, record.encode(boot), cause="boot")
+
+    def trust(self) -> Memory | None:
+        """Returns what is known of the owner's releases; None if no root of trust was burnt in."""
+        return self._newest(RecordKind.TRUST, Memory)
+
+    def remember(self, memory: Memory) -> None:
+        """Writes what is known of the owner's releases from now on."""
+        with self._lock:
+            self._ring.append(RecordKind.TRUST, record.encode(memory), cause="update")
 
     def wipe(self) -> None:
         """Forgets everything, identity included: at its next start the server is nobody's."""

@@ -124,8 +124,13 @@ class Fetcher:
             if clock.monotonic() > end:
                 self._close()
                 raise ReleaseSourceError(f"{url} took longer than {FILE_LIMIT:.0f} s", evidence=f"{len(data)} bytes")
-        if not answer.isclosed():
-            self._close()  # there is more, and nobody wants it
+        if len(data) > limit:
+            self._close()  # there may be more, and nobody wants it
+        elif answer.length:
+            self._close()
+            raise ReleaseSourceError(f"{url} broke off", evidence=f"{answer.length} bytes are missing")
+        else:
+            answer.read()  # nothing: http.client then lets the connection serve again
         return bytes(data)
 
     def _close(self) -> None:

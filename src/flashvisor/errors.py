@@ -615,6 +615,13 @@ class NoSuchReleaseError(TrustError):
     advice = "`flashvisor release list DIR` shows what there is."
 
 
+class NoTrustRootError(TrustError):
+    """The server's flash holds no root of trust of its owner, so that it can verify no update."""
+
+    code = "FV-TRUST-112"
+    advice = "Burn its flash anew: `flashvisor build` puts the owner's root of trust into flash.img."
+
+
 # --- NODE ---------------------------------------------------------------------------------------------------
 
 
@@ -745,6 +752,42 @@ class DiskTooSmallError(NodeError):
     code = "FV-NODE-014"
     http_status = 422
     advice = "Give the guest a larger `disk`, or leave it out to take the image's own size."
+
+
+class OtherFlavourError(NodeError):
+    """A release is for another hypervisor flavour than the one that runs. Nothing was written."""
+
+    code = "FV-NODE-031"
+    advice = "Name the flavour if you want to change it: `flashvisor update DIR --flavour FLAVOUR`."
+
+
+class MissingDriverError(NodeError):
+    """A release lacks the driver of a device that this server uses. Nothing was written."""
+
+    code = "FV-NODE-032"
+    advice = "Publish a release whose kernel drives the devices named above, or take them out of the server."
+
+
+class ReleaseSourceError(NodeError):
+    """What a server fetches a release from does not answer, or stopped. What was fetched is kept."""
+
+    code = "FV-NODE-033"
+    http_status = 502
+    advice = "Check the address and the network, then run the same command: it goes on where this one stopped."
+
+
+class TrialFailedError(NodeError):
+    """A release was tried and did not become healthy. The server went back to what ran before."""
+
+    code = "FV-NODE-034"
+    advice = "The reason stands above; `flashvisor node logs` may say more. Publish a release that mends it."
+
+
+class TrialUnfinishedError(NodeError):
+    """The server answers, but the trial of its new release has not ended in time."""
+
+    code = "FV-NODE-035"
+    advice = "`flashvisor slots` shows what it waits for."
 
 
 # --- GUEST --------------------------------------------------------------------------------------------------

@@ -35,7 +35,11 @@ MIB = 1 << 20  # bytes
 
 @dataclass
 class NodeSim:
-    """One server. `calls` lists the names of the routes that were asked, in order; `query` is the last one's."""
+    """One server. `calls` lists the names of the routes that were asked, in order; `query` is the last one's.
+
+    `slots_reports` are given one after the other, the last one for ever; after the report of a number in
+    `refuse_after` (from 1) as many requests find nobody.
+    """
 
     guests: dict[str, types.GuestReport] = field(default_factory=dict)
     images: dict[str, types.ImageReport] = field(default_factory=dict)
@@ -48,6 +52,8 @@ class NodeSim:
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
     silent_polls: int = 0
+    slots_reports: list[types.SlotsReport] = field(default_factory=list)
+    refuse_after: dict[int, int] = field(default_factory=dict)
     raw_answer: tuple[int, bytes] | None = None
 
     def transport(self) -> httpx.MockTransport:
@@ -129,6 +135,10 @@ class NodeSim:
 
     def _release(self, body: types.ReleaseRequest) -> None:
         self.released = body.write
+
+    def _slots(self, _: bytes) -> types.SlotsReport:
+        self.refuse_connections += self.refuse_after.pop(self.calls.count("slots"), 0)
+        return self.slots_reports.pop(0) if len(self.slots_reports) > 1 else self.slots_reports[0]
 
     def _images(self, _: bytes) -> tuple[types.ImageReport, ...]:
         return tuple(self.images.values())

@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from websockets.sync.client import connect
 
 from flashvisor.api import types
+from flashvisor.api.offer import offer
 from flashvisor.api.routes import Answer, Route, Routes
 from flashvisor.errors import (
     FlashvisorError,
@@ -225,6 +226,32 @@ class Client:
         """Stops a guest: cleanly, with `grace` seconds before force, or by force at once."""
         return self._call(Routes.GUEST_STOP, types.StopRequest(force=force, grace=grace), name=name)
 
+    def update(
+        self,
+        request: types.UpdateRequest,
+        directory: Path | None = None,
+        on_progress: Callable[[types.UpdateStep], None] = lambda _: None,
+    ) -> types.Installed:
+        """Has the server take a release in, and restart into it on trial.
+
+        Args:
+            request: Which release.
+            directory: The repository that is pushed; None if the request names a URL.
+            on_progress: Hears of each step that has `progress`.
+
+        Raises:
+            TrustError, NodeError, FlashError: the server refused it, and why.
+            UnreadableFileError: a file of the repository cannot be read.
+        """
+        with self._socket(Routes.UPDATE) as connection:
+            try:
+                last = offer(connection, request, directory, on_progress)
+            except (TimeoutError, WebSocketException) as error:
+                raise self._failure(error) from error
+        if isinstance(last, types.ErrorReport):
+            raise self._refusal(HTTPStatus.CONFLICT, msgspec.json.encode(last))
+        return last
+
     @contextmanager
     def console(self, name: str) -> Iterator[Console]:
         """Opens a guest's console, and closes it at the end of the block.
@@ -234,7 +261,18 @@ class Client:
         Raises:
             UnknownGuestError: the site has no such guest.
         """
-        uri = f"wss://{self.address.authority}{Routes.GUEST_CONSOLE.path(name=name)}"
+        with self._socket(Routes.GUEST_CONSOLE, name=name) as connection:
+            try:
+                refusal = connection.recv(CONNECT_TIMEOUT)
+            except (TimeoutError, WebSocketException) as error:
+                raise self._failure(error) from error
+            if refusal:
+                raise self._refusal(HTTPStatus.CONFLICT, refusal.encode() if isinstance(refusal, str) else refusal)
+            yield Console(connection)
+
+    @contextmanager
+    def _socket(self, route: Route[None], **names: str) -> Iterator[ClientConnection]:
+        uri = f"wss://{self.address.authority}{route.path(**names)}"
         try:
             connection = connect(
                 uri,
@@ -249,13 +287,7 @@ class Client:
         except (OSError, TimeoutError, WebSocketException) as error:
             raise self._failure(error) from error
         with connection:
-            try:
-                refusal = connection.recv(CONNECT_TIMEOUT)
-            except (TimeoutError, WebSocketException) as error:
-                raise self._failure(error) from error
-            if refusal:
-                raise self._refusal(HTTPStatus.CONFLICT, refusal.encode() if isinstance(refusal, str) else refusal)
-            yield Console(connection)
+            yield connection
 
     def _call(self, route: Route[Answer], body: types.Message | None = None, **names: str) -> Answer:
         if body is None:

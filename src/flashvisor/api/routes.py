@@ -45,6 +45,7 @@ class Routes:
     SLOTS = Route("slots", "GET", "/v1/slots", answer=types.SlotsReport)
     ROLLBACK: Route[None] = Route("rollback", "POST", "/v1/rollback", body=types.RollbackRequest)
     FACTORY_RESET: Route[None] = Route("factory_reset", "POST", "/v1/factory-reset", body=types.FactoryResetRequest)
+    UPDATE: Route[None] = Route("update", "WS", "/v1/update")
     IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
     IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
     GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])

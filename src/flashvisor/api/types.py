@@ -184,6 +184,60 @@ class SiteReport(Message, frozen=True, kw_only=True):
     confirmed: bool
 
 
+class UpdateRequest(Message, frozen=True, kw_only=True):
+    """Which release a server shall take, and from where. The first message of an update.
+
+    Args:
+        name: Of the release.
+        version: "" for the newest.
+        flavour: Of the hypervisor; "" for the one that runs.
+        force: Also a release that failed on this server before.
+        told: The owner's clock, in seconds since 1970 UTC.
+        url: Where the server fetches it; "" for a push over this connection.
+        probation: Seconds that the release has to show that it is healthy.
+        health_url: Whose answer counts as the owner's reaching the server; "" for none.
+    """
+
+    name: str = "flashvisor"
+    version: str = ""
+    flavour: str = ""
+    force: bool = False
+    told: float
+    url: str = ""
+    probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
+    health_url: str = ""
+
+
+class Installed(Message, frozen=True, kw_only=True):
+    """A release in its slot, just before the server restarts into it.
+
+    `image` is the SHA-256 of flashvisor.efi; `downloaded` are bytes that came over the network, `reused` bytes of the
+    image that the server had already. `already`: it is what runs, and nothing was done.
+    """
+
+    version: str
+    image: str
+    downloaded: int = 0
+    reused: int = 0
+    already: bool = False
+
+
+class UpdateStep(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """What a server says during an update: one of these at a time.
+
+    `want` is a path in the repository: it is answered by one binary message with at most `limit` + 1 bytes, or by an
+    empty text message if there is no such file. `progress` says what is going on, `done` of `total` bytes; 0: unknown.
+    """
+
+    want: str = ""
+    limit: Annotated[int, Meta(ge=0)] = 0
+    progress: str = ""
+    done: int = 0
+    total: int = 0
+    error: ErrorReport | None = None
+    installed: Installed | None = None
+
+
 class SlotReport(Message, frozen=True, kw_only=True):
     """Slot a or b. `intact` says whether it holds the bytes that were verified; None where nobody has read it."""
 

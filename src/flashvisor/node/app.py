@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from flashvisor.api.routes import ALL, Route, Routes
 from flashvisor.api.types import ErrorReport
 from flashvisor.errors import BadRequestError, FlashvisorError
+from flashvisor.node.updatesocket import update_socket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +57,7 @@ def make_app(service: Service) -> Starlette:
 
 def _web_route(route: Route[Any], service: Service) -> BaseRoute:
     if route.method == "WS":
-        return WebSocketRoute(route.template, _console(service), name=route.name)
+        return WebSocketRoute(route.template, _SOCKETS[route.name](service), name=route.name)
     handler = _image_put(service) if route is Routes.IMAGE_PUT else _call(route, _CALLS[route.name], service)
     return WebRoute(route.template, handler, methods=[route.method], name=route.name)
 
@@ -80,6 +81,13 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.GUEST.name: lambda service, _body, names: service.guest(names["name"]),
     Routes.GUEST_START.name: lambda service, _body, names: service.start(names["name"]),
     Routes.GUEST_STOP.name: lambda service, body, names: service.stop(names["name"], body),
+}
+
+
+# What each WebSocket does.
+_SOCKETS: dict[str, Callable[[Service], Callable[[WebSocket], Awaitable[None]]]] = {
+    Routes.GUEST_CONSOLE.name: lambda service: _console(service),
+    Routes.UPDATE.name: update_socket,
 }
 
 

@@ -22,9 +22,11 @@ from flashvisor.node.keeper import Keeper
 from flashvisor.node.keeper import Tools as KeeperTools
 from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
+from flashvisor.node.running import FAKE, look
 from flashvisor.node.service import Service
-from flashvisor.node.slotkeeper import SlotKeeper, Tools
+from flashvisor.node.slotkeeper import SlotKeeper, Slots, Tools
 from flashvisor.node.state import NodeState
+from flashvisor.node.updates import Surroundings, Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +76,7 @@ class Parts:
     driver: Driver
     keeper: Keeper
     reconciler: Reconciler
-    slots: SlotKeeper
+    slots: Slots
     service: Service
 
 
@@ -107,7 +109,9 @@ def assemble(context: Context) -> Parts | None:
         restart=lambda: context.power(Power.REBOOT),
         book=lambda _cause, _ranges: None,
     )
-    slots = SlotKeeper(state, machine, keeper, tools)
+    slots = context.outside.slots or SlotKeeper(state, machine, keeper, tools)
+    surroundings = Surroundings(settings.update, identity.owner_ca_pem, look=(lambda: FAKE) if settings.fake else look)
+    updates = Updates(state, slots, surroundings)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
     return Parts(
         identity=identity,
@@ -117,5 +121,5 @@ def assemble(context: Context) -> Parts | None:
         keeper=keeper,
         reconciler=reconciler,
         slots=slots,
-        service=Service(sources, keeper, hub, slots, on_power=context.power, on_wipe=state.wipe),
+        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe, updates=updates),
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -42,7 +42,7 @@ from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from flashvisor.flash.update import SlotDevice
@@ -109,6 +109,9 @@ class Machine(Protocol):
 
     def signatures(self) -> dict[str, bytes]:
         """Returns the signatures (PE's certificate table) of the image in each slot that holds one, by slot."""
+
+    def image(self, slot: Slot) -> bytes:
+        """Returns the image in a slot, b"" where there is none."""
 
     def open_slot(self, slot: Slot, *, write: bool = False) -> AbstractContextManager[SlotDevice]:
         """Opens a slot of flash.
@@ -207,11 +210,26 @@ class RealMachine:
         """Takes each image out of its FAT; a slot without a file system holds none."""
         found = {}
         for slot in SLOTS:
-            with tempfile.TemporaryDirectory(prefix="slot-") as scratch, suppress(CommandFailedError):
-                image = Path(scratch) / "image.efi"
-                mtools.read_file(self._flash.with_name(PARTITIONS[slot].label), BOOT_FILE, image)
-                found[slot] = pe.certificate_table(image)
+            with self._taken_out(slot) as image:
+                if image:
+                    found[slot] = pe.certificate_table(image)
         return found
+
+    def image(self, slot: Slot) -> bytes:
+        """Takes it out of its FAT."""
+        with self._taken_out(slot) as image:
+            return image.read_bytes() if image else b""
+
+    @contextmanager
+    def _taken_out(self, slot: str) -> Iterator[Path | None]:
+        with tempfile.TemporaryDirectory(prefix="slot-") as scratch:
+            image = Path(scratch) / "image.efi"
+            try:
+                mtools.read_file(self._flash.with_name(PARTITIONS[slot].label), BOOT_FILE, image)
+            except CommandFailedError:
+                yield None
+            else:
+                yield image
 
     def open_slot(self, slot: Slot, *, write: bool = False) -> AbstractContextManager[SlotDevice]:
         """Opens its partition. Factory is never opened for writing."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         EnrolReport,
         EnrolRequest,
         FactoryResetRequest,
+        Installed,
         PlanReport,
         PowerRequest,
         ReleaseRequest,
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
         SiteReport,
         SlotsReport,
         StopRequest,
+        UpdateRequest,
     )
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming
     from flashvisor.node.keeper import Keeper
     from flashvisor.node.plan import Desired
-    from flashvisor.node.slotkeeper import SlotKeeper
+    from flashvisor.node.sources import Source
+    from flashvisor.node.updates import Tell, Updates
 from flashvisor.node.report import Sources
 
 LOG_LINES = 500  # lines of the journal that an answer holds
@@ -55,9 +58,9 @@ class Service:
         sources: Where reports come from, and what changes the server.
         keeper: The guests.
         hub: Their consoles.
-        slots: The slots of flash.
         on_power: Carries a reboot or power-off out; returns at once.
         on_wipe: Forgets all that the flash remembers.
+        updates: Takes releases into the slots.
     """
 
     def __init__(
@@ -65,13 +68,13 @@ class Service:
         sources: Sources,
         keeper: Keeper,
         hub: ConsoleHub,
-        slots: SlotKeeper,
         *,
         on_power: Callable[[Power], None],
         on_wipe: Callable[[], None],
+        updates: Updates,
     ) -> None:
         self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, on_wipe
-        self._slots = slots
+        self._updates, self._slots = updates, updates.slots
         self._reconciler, self._on_power = sources.reconciler, on_power
 
     def node(self) -> NodeReport:
@@ -141,6 +144,10 @@ class Service:
     def factory_reset(self, request: FactoryResetRequest) -> None:
         """Restarts into factory; raises as `SlotKeeper.factory_reset`."""
         self._slots.factory_reset(keep_site=request.keep_site)
+
+    def update(self, request: UpdateRequest, push: Source, tell: Tell) -> Installed:
+        """Takes a release in; raises as `Updates.run`."""
+        return self._updates.run(request, push, tell)
 
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""

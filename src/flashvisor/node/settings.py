@@ -51,6 +51,11 @@ class Settings:
         return self.data / "ram"
 
     @property
+    def update(self) -> Path:
+        """Holds an image while it comes in: in RAM, and still there after a new start of the agent alone."""
+        return self.run / "update"
+
+    @property
     def consoles(self) -> Path:
         """Holds the guests' console sockets."""
         return self.run / "console"

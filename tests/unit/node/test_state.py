@@ -58,6 +58,14 @@ def test_numbers_are_never_given_twice(flash: FlashSim) -> None:
     assert [propose(opened(flash)).generation for _ in range(3)] == [1, 2, 3]
 
 
+def test_what_is_known_of_releases_is_remembered(flash: FlashSim) -> None:
+    assert opened(flash).trust() is None
+    opened(flash).remember(Memory(root=b"1"))
+    opened(flash).remember(Memory(root=b"2", release="1.1"))
+    assert opened(flash).trust() == Memory(root=b"2", release="1.1")
+    assert [row.cause for row in Ring.open(flash).records(RecordKind.TRUST)][-1] == "update"
+
+
 def test_the_identity_is_read_back(flash: FlashSim) -> None:
     Ring.open(flash).append(RecordKind.IDENTITY, encode(IDENTITY), cause="burn")
     assert opened(flash).identity() == IDENTITY

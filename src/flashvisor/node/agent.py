@@ -265,6 +265,7 @@ class Agent:
 
         boot = Boot(when=clock.wall(), image_id=image_id(), version=__version__, ready_s=round(ready, 2))
         parts.state.note_boot(boot)
+        parts.wear.save()
 
 
 def _import_api() -> None:

@@ -22,6 +22,7 @@ from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
 from flashvisor.node.service import Service
 from flashvisor.node.state import NodeState
+from flashvisor.node.wearkeeper import WearKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,7 @@ class Parts:
     keeper: Keeper
     reconciler: Reconciler
     service: Service
+    wear: WearKeeper
 
 
 def assemble(context: Context) -> Parts | None:
@@ -83,19 +85,21 @@ def assemble(context: Context) -> Parts | None:
         DeviceError, LayoutError: the state ring cannot be opened.
     """
     settings, stack = context.settings, context.stack
-    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True))))
+    machine, driver = context.outside.machine, context.outside.driver
+    wear = WearKeeper(machine, context.problems, keep=settings.run / "wear.json")
+    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True)), book=wear.book))
+    wear.take_up(state)
     identity = state.identity()
     if state.lost:
         what = f"{len(state.lost)} records of the server's memory are lost; the newest intact ones are used"
         context.problems.tell("memory", RingCorruptError(what, evidence="\n".join(state.lost)))
     if identity is None:
         return None
-    machine, driver = context.outside.machine, context.outside.driver
     hub = stack.enter_context(ConsoleHub())
     keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), context.outside.asker))
     hands = Hands(machine, keeper, context.problems, settings)
     reconciler = Reconciler(state, hands, Clocks(), context.wake)
-    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
+    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems, state, wear)
     return Parts(
         identity=identity,
         state=state,
@@ -103,5 +107,12 @@ def assemble(context: Context) -> Parts | None:
         driver=driver,
         keeper=keeper,
         reconciler=reconciler,
-        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe),
+        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=lambda: _wipe(state, wear)),
+        wear=wear,
     )
+
+
+def _wipe(state: NodeState, wear: WearKeeper) -> None:
+    """Forgets all that was the owner's; how worn the device is stays true for the next one."""
+    state.wipe()
+    wear.keep_sums_only()

@@ -1,0 +1,79 @@
+"""What a flash device says of its own wear, as far as the kernel reads it out of the device.
+
+eMMC tells (JESD84-B51, 7.4.55 to 7.4.57: EXT_CSD 267 to 269); USB sticks and SD cards have no way to. Reads /sys only.
+
+Example::
+
+    found = health("mmcblk0")
+    found.words         # "between 10 and 20 % of its life is used up, spare blocks are normal"
+    found.used          # 0.2: the upper end, or None if it does not tell
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path("/")
+PAST_LIFE = 11  # the estimate of a device that has exceeded its life
+SPARES = {
+    1: "spare blocks are normal",
+    2: "80 % of its spare blocks are used up: replace it",
+    3: "90 % of its spare blocks are used up: replace it now",
+}
+NO_WAY = "it does not say how worn it is"
+
+
+@dataclass(frozen=True)
+class Health:
+    """What kind of device it is, what it says in plain words, and which share of its life is used up (0 to 1)."""
+
+    kind: str
+    words: str
+    used: float | None = None
+
+
+def health(disk: str, root: Path = ROOT) -> Health:
+    """Returns what a disk says of itself.
+
+    Args:
+        disk: The kernel's name ("sda").
+        root: Where /sys stands (for tests).
+    """
+    device = root / "sys/block" / disk / "device"
+    if not device.exists():
+        return Health("", "the flash device is not there")
+    if disk.startswith("mmcblk"):
+        return _emmc(device) if _text(device / "type") == "MMC" else Health("SD card", f"SD cards: {NO_WAY}")
+    if disk.startswith("nvme"):
+        return Health("NVMe", NO_WAY)
+    if any(part.startswith("usb") for part in device.resolve().parts):
+        return Health("USB stick", NO_WAY)
+    return Health("disk", NO_WAY)
+
+
+def _emmc(device: Path) -> Health:
+    estimates = [number for word in _text(device / "life_time").split() if (number := _number(word))]
+    spares = SPARES.get(_number(_text(device / "pre_eol_info")), "")
+    if not estimates:
+        return Health("eMMC", spares or NO_WAY)
+    worst = min(max(estimates), PAST_LIFE)
+    if worst == PAST_LIFE:
+        life, used = "its life is used up: replace it", 1.0
+    else:
+        life, used = f"between {(worst - 1) * 10} and {worst * 10} % of its life is used up", worst / 10
+    return Health("eMMC", ", ".join(filter(None, [life, spares])), used)
+
+
+def _number(word: str) -> int:
+    try:
+        return int(word, 16)
+    except ValueError:
+        return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

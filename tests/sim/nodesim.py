@@ -201,7 +201,7 @@ FLASH = types.FlashReport(
     forecast="0.1% of its life is used up",
     lasts_until="",
     device="USB stick",
-    health="it does not say how worn it is",
+    health="it has no way to say how worn it is",
 )
 NODE = types.NodeReport(
     name="alpha",

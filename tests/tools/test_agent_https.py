@@ -23,6 +23,7 @@ from flashvisor.errors import (
     NoDataDiskError,
     NotAnImageError,
     NothingToConfirmError,
+    UnknownGenerationError,
     UnknownGuestError,
     UnknownKeyError,
 )
@@ -357,6 +358,21 @@ def test_the_agent_reports_to_systemd_also_while_a_site_is_being_taken_back(
             assert [manager.recv(100) for _ in range(5)] == [b"READY=1", *[b"WATCHDOG=1"] * 4]
             assert ticks_begun == [1]
             ended.set()
+
+
+def test_flash_boots_and_history_are_told(client: Client, image: Path) -> None:
+    bring_up(client, image)
+    flash = client.node().flash
+    # Written by the time that the agent attends. Burnt: the identity. Each record takes a page.
+    assert flash.by_cause == {"burn": 4096, "boot": 4096, "wear ledger": 4096, "apply": 4096, "confirm": 4096}
+    assert (flash.written, flash.booked_since_boot, flash.counted_since_boot) == (5 * 4096, 4 * 4096, None)
+    (boot,) = client.boots()
+    assert boot.ready
+    (generation,) = client.site_history()
+    assert (generation.generation, generation.who, generation.confirmed) == (1, "anna", True)
+    assert client.site_generation(1) == client.site()
+    with pytest.raises(UnknownGenerationError):
+        client.site_generation(2)
 
 
 def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path, keyring: Keyring) -> None:

@@ -1,6 +1,7 @@
-"""What a flash device says of its own wear, as far as the kernel reads it out of the device.
+"""What a flash device says of its own wear.
 
-eMMC tells (JESD84-B51, 7.4.55 to 7.4.57: EXT_CSD 267 to 269); USB sticks and SD cards have no way to. Reads /sys only.
+eMMC tells, and the kernel shows it in /sys (JESD84-B51, EXT_CSD 267 to 269); NVMe is asked (nvme.py); USB sticks and SD
+cards have no way to tell. SATA would need smartctl, which does not fit (docs/adr/0022).
 
 Example::
 
@@ -14,6 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flashvisor.errors import DeviceFaultyError
+from flashvisor.host import nvme
+
 ROOT = Path("/")
 PAST_LIFE = 11  # the estimate of a device that has exceeded its life
 SPARES = {
@@ -21,7 +25,8 @@ SPARES = {
     2: "80 % of its spare blocks are used up: replace it",
     3: "90 % of its spare blocks are used up: replace it now",
 }
-NO_WAY = "it does not say how worn it is"
+NO_WAY = "it has no way to say how worn it is"
+NOT_ASKED = "the image has no program to ask it how worn it is"
 
 
 @dataclass(frozen=True)
@@ -44,25 +49,34 @@ def health(disk: str, root: Path = ROOT) -> Health:
     if not device.exists():
         return Health("", "the flash device is not there")
     if disk.startswith("mmcblk"):
-        return _emmc(device) if _text(device / "type") == "MMC" else Health("SD card", f"SD cards: {NO_WAY}")
+        return _emmc(device) if _text(device / "type") == "MMC" else Health("SD card", NO_WAY)
     if disk.startswith("nvme"):
-        return Health("NVMe", NO_WAY)
+        return _nvme(root / "dev" / disk)
     if any(part.startswith("usb") for part in device.resolve().parts):
         return Health("USB stick", NO_WAY)
-    return Health("disk", NO_WAY)
+    return Health("SATA or SCSI", NOT_ASKED)
 
 
 def _emmc(device: Path) -> Health:
     estimates = [number for word in _text(device / "life_time").split() if (number := _number(word))]
     spares = SPARES.get(_number(_text(device / "pre_eol_info")), "")
     if not estimates:
-        return Health("eMMC", spares or NO_WAY)
+        return Health("eMMC", spares or "it does not say how worn it is")
     worst = min(max(estimates), PAST_LIFE)
     if worst == PAST_LIFE:
         life, used = "its life is used up: replace it", 1.0
     else:
         life, used = f"between {(worst - 1) * 10} and {worst * 10} % of its life is used up", worst / 10
     return Health("eMMC", ", ".join(filter(None, [life, spares])), used)
+
+
+def _nvme(device: Path) -> Health:
+    try:
+        log = nvme.read_log(device)
+    except DeviceFaultyError as error:
+        return Health("NVMe", error.what)
+    words = (f"{log.used:.0%} of its life is used up", f"{log.spare:.0%} of its spare blocks are left", *log.warnings)
+    return Health("NVMe", ", ".join(words), log.used)
 
 
 def _number(word: str) -> int:

@@ -117,6 +117,9 @@ class Agent:
                 self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
         self._listen_to_button()
         self._step("guests", parts.reconciler.boot_guests, shown=False)
+        if self.api and first:
+            # Once a boot, and after the guests: they wait for nothing that can come later.
+            self._step("ledger of wear", parts.wear.save, shown=False)
 
     def attend(self) -> None:
         """Waits, and takes back what nobody confirms, until `stop`.
@@ -265,7 +268,6 @@ class Agent:
 
         boot = Boot(when=clock.wall(), image_id=image_id(), version=__version__, ready_s=round(ready, 2))
         parts.state.note_boot(boot)
-        parts.wear.save()
 
 
 def _import_api() -> None:

@@ -58,6 +58,11 @@ def test_an_identity_has_copies_and_no_ancestors() -> None:
     assert kept([identity(1, b"anna"), identity(2, b"anna"), identity(3, b"ben")]) == {3}
 
 
+def test_a_ledger_of_wear_leaves_the_one_before_it() -> None:
+    ledgers = [Record(sequence, RecordKind.WEAR, b"{}", "wear ledger") for sequence in (1, 2, 3)]
+    assert kept(ledgers) == {2, 3}
+
+
 def test_a_flipped_bit_in_either_copy_leaves_the_identity() -> None:
     first = plan_append(State(GEOMETRY), RecordKind.IDENTITY, b"anna", "burn")
     second = plan_append(first.state, RecordKind.IDENTITY, b"anna", "burn")

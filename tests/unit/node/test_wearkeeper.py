@@ -193,6 +193,7 @@ def test_a_server_that_forgets_its_owner_remembers_how_worn_it_is_and_no_more(bo
     apply(booted)
     booted.write_slot()
     booted.state.wipe()
+    assert (booted.state.history(), booted.state.bytes_written) == ([], 0)
     booted.wear.keep_sums_only()
     before = agreed(booted)
     assert before.by_cause["wipe"] == RING_SIZE

@@ -419,14 +419,14 @@ class NoRollbackError(FlashError):
 class FlashCountError(FlashError):
     """The kernel counted other bytes written to the flash device than flashvisor wrote: something else writes there."""
 
-    code = "FV-FLASH-021"
+    code = "FV-FLASH-030"
     advice = "`flashvisor node wear` shows both sums. Guests and data disks never lie in flash; nothing else may."
 
 
 class FlashBudgetError(FlashError):
     """More was written to flash on one day than its daily budget. Nothing is stopped by it."""
 
-    code = "FV-FLASH-022"
+    code = "FV-FLASH-031"
     advice = "See what wrote so much: `flashvisor node wear`, by cause and day."
 
 

@@ -29,7 +29,7 @@ GUEST_LIMIT = 900.0  # seconds, on a busy machine
 IDLE = float(os.environ.get("FLASHVISOR_IDLE_SECONDS", "60"))
 LOOK = 5.0  # seconds between two looks
 PAGE = 4096  # bytes; each record of a start takes one
-WRITTEN = 2 * PAGE  # bytes that a start writes: its record, and the ledger of wear
+SETTLED_LIMIT = 120.0  # seconds until a start must have written all that it writes
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +53,23 @@ def test_a_server_whose_guests_run_writes_nothing_to_flash(busy: Server, owner: 
 
 def test_after_a_start_agent_kernel_and_outside_count_the_same(busy: Server, owner: Keyring) -> None:
     with connect(busy, owner) as client:
-        life = client.node().flash.written
+        before = client.node().flash
     busy.power_off()
     busy.power_on()
     busy.wait_for("stage=ready", READY_LIMIT)
     with connect(busy, owner) as client:
         report = client.node()
-        for _ in ticks(LOOK, GUEST_LIMIT):  # the ledger is the last thing that a start writes
-            if report.flash.booked_since_boot >= WRITTEN:
+        for _ in ticks(LOOK, SETTLED_LIMIT):  # the ledger comes after the guests; more may be written meanwhile
+            grown = report.flash.by_cause["wear ledger"] > before.by_cause["wear ledger"]
+            if grown and report.flash.booked_since_boot == busy.flash_bytes_written():
                 break
             report = client.node()
         boots = client.boots()
     flash = report.flash
     assert report.problems == ()
-    assert flash.booked_since_boot == flash.counted_since_boot == busy.flash_bytes_written() == WRITTEN
+    assert flash.booked_since_boot == flash.counted_since_boot == busy.flash_bytes_written() > 0
     # The sum over the life of the flash goes on.
-    assert flash.written == life + flash.booked_since_boot
+    assert flash.written == before.written + flash.booked_since_boot
     assert sum(flash.by_cause.values()) == flash.written
     assert flash.by_cause["boot"] == len(boots) * PAGE
     assert flash.device == "USB stick"

@@ -1,7 +1,7 @@
 """What a flash device says of its own wear.
 
 eMMC tells, and the kernel shows it in /sys (JESD84-B51, EXT_CSD 267 to 269); NVMe is asked (nvme.py); USB sticks and SD
-cards have no way to tell. SATA would need smartctl, which does not fit (docs/adr/0022).
+cards have no way to tell. SATA would need smartctl, which does not fit (docs/adr/0025).
 
 Example::
 

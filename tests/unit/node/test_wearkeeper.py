@@ -165,9 +165,9 @@ def test_another_writer_is_told_and_taken_back_when_it_was_none(booted: Booted) 
     booted.slots += 3 * PAGE
     report = booted.wear.report()
     assert (report.booked_since_boot, report.counted_since_boot) == (0, 3 * PAGE)
-    assert booted.problems.about(COUNT).startswith("FV-FLASH-021: 12 KiB were written to the flash device")
+    assert booted.problems.about(COUNT).startswith("FV-FLASH-030: 12 KiB were written to the flash device")
     booted.state.note_boot(BOOT)
-    assert len([line for line in booted.said if "FV-FLASH-021" in line]) == 1
+    assert len([line for line in booted.said if "FV-FLASH-030" in line]) == 1
     booted.slots = 0
     agreed(booted)
 
@@ -182,11 +182,11 @@ def test_a_broken_budget_is_told_once_a_day_and_names_the_cause(booted: Booted) 
     for _ in range(3):
         booted.write_slot([(0, DAILY_BUDGET)])
     assert "update 190" in booted.problems.about(BUDGET) or "update 95.4 MiB" in booted.problems.about(BUDGET)
-    assert len([line for line in booted.said if "FV-FLASH-022" in line]) == 1
+    assert len([line for line in booted.said if "FV-FLASH-031" in line]) == 1
     booted.day = date(2026, 11, 25)
     agreed(booted)
     booted.write_slot([(0, 2 * DAILY_BUDGET)])
-    assert len([line for line in booted.said if "FV-FLASH-022" in line]) == 2
+    assert len([line for line in booted.said if "FV-FLASH-031" in line]) == 2
 
 
 def test_a_server_that_forgets_its_owner_remembers_how_worn_it_is_and_no_more(booted: Booted, tmp_path: Path) -> None:

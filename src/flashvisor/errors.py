@@ -431,6 +431,20 @@ class RecoveryError(FlashError):
     advice = "Write a good release: `flashvisor update DIR`. `flashvisor slots --verify` shows both slots."
 
 
+class FlashCountError(FlashError):
+    """The kernel counted other bytes written to the flash device than flashvisor wrote: something else writes there."""
+
+    code = "FV-FLASH-030"
+    advice = "`flashvisor node wear` shows both sums. Guests and data disks never lie in flash; nothing else may."
+
+
+class FlashBudgetError(FlashError):
+    """More was written to flash on one day than its daily budget. Nothing is stopped by it."""
+
+    code = "FV-FLASH-031"
+    advice = "See what wrote so much: `flashvisor node wear`, by cause and day."
+
+
 # --- TRUST --------------------------------------------------------------------------------------------------
 
 
@@ -717,6 +731,14 @@ class UnclaimedError(NodeError):
     advice = (
         "Burn its flash with an identity: `flashvisor build` puts the owner's CA and the server's key into flash.img."
     )
+
+
+class UnknownGenerationError(NodeError):
+    """The server does not remember such a generation of its site: there never was one, or it is too long ago."""
+
+    code = "FV-NODE-021"
+    http_status = 404
+    advice = "`flashvisor site history` lists what it remembers."
 
 
 class StrangeAnswerError(NodeError):

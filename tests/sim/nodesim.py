@@ -27,6 +27,7 @@ from flashvisor.errors import (
     FlashvisorError,
     ImageNotUploadedError,
     NothingToConfirmError,
+    UnknownGenerationError,
     UnknownGuestError,
 )
 
@@ -107,6 +108,24 @@ class NodeSim:
             generation=len(self.applied), site_toml=self.applied[-1].site_toml, confirmed=self.confirmed
         )
 
+    def _site_history(self, _: bytes) -> tuple[types.GenerationReport, ...]:
+        rows = [
+            types.GenerationReport(
+                generation=number, when=60.0 * number, who="anna", confirmed=self.confirmed, size=len(each.site_toml)
+            )
+            for number, each in enumerate(self.applied, 1)
+        ]
+        return tuple(reversed(rows))
+
+    def _site_generation(self, _: bytes, generation: str) -> types.SiteReport:
+        if int(generation) > len(self.applied):
+            raise UnknownGenerationError(f"generation {generation} is not remembered")
+        text = self.applied[int(generation) - 1].site_toml
+        return types.SiteReport(generation=int(generation), site_toml=text, confirmed=self.confirmed)
+
+    def _boots(self, _: bytes) -> tuple[types.BootReport, ...]:
+        return (types.BootReport(when=60.0, image_id="flashvisor abc", version="0.1.0", slot="a", ready=12.5),)
+
     def _missing(self, body: types.ApplyRequest) -> tuple[str, ...]:
         return tuple(sorted({ref.sha256 for ref in body.images.values()} - set(self.images)))
 
@@ -179,6 +198,21 @@ def guest_report(name: str, state: types.GuestState = types.GuestState.RUNNING) 
     return types.GuestReport(name=name, state=state, image="hello", cpus=1, memory=64 * MIB, addresses=("10.77.0.10",))
 
 
+FLASH = types.FlashReport(
+    written=90_112,
+    by_cause={"boot": 8192, "update": 81_920},
+    by_day={"2026-11-23": {"boot": 4096}, "2026-11-24": {"boot": 4096, "update": 81_920}},
+    worn=524_288,
+    amplification=5.8,
+    booked_since_boot=8192,
+    counted_since_boot=12_288,
+    today=86_016,
+    daily_budget=100_000_000,
+    forecast="0.1% of its life is used up",
+    lasts_until="",
+    device="USB stick",
+    health="it has no way to say how worn it is",
+)
 NODE = types.NodeReport(
     name="alpha",
     version="0.1.0",
@@ -196,5 +230,6 @@ NODE = types.NodeReport(
     disks=(types.Disk(name="nvme0n1", serial="data0", model="QEMU", size=1 << 34, use="storage main"),),
     protections=(types.Protection(name="Secure Boot", on=False, meaning="anyone can start another image"),),
     problems=("no watchdog",),
-    flash_bytes_written=4096,
+    flash_bytes_written=12_288,
+    flash=FLASH,
 )

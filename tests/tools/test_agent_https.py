@@ -23,6 +23,7 @@ from flashvisor.errors import (
     NoDataDiskError,
     NotAnImageError,
     NothingToConfirmError,
+    UnknownGenerationError,
     UnknownGuestError,
     UnknownKeyError,
 )
@@ -359,6 +360,21 @@ def test_the_agent_reports_to_systemd_also_while_a_site_is_being_taken_back(
             ended.set()
 
 
+def test_flash_boots_and_history_are_told(client: Client, image: Path) -> None:
+    bring_up(client, image)
+    flash = client.node().flash
+    # Written by the time that the agent attends. Burnt: the identity. Each record takes a page.
+    assert flash.by_cause == {"burn": 4096, "boot": 4096, "wear ledger": 4096, "apply": 4096, "confirm": 4096}
+    assert (flash.written, flash.booked_since_boot, flash.counted_since_boot) == (5 * 4096, 4 * 4096, None)
+    (boot,) = client.boots()
+    assert boot.ready
+    (generation,) = client.site_history()
+    assert (generation.generation, generation.who, generation.confirmed) == (1, "anna", True)
+    assert client.site_generation(1) == client.site()
+    with pytest.raises(UnknownGenerationError):
+        client.site_generation(2)
+
+
 def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path, keyring: Keyring) -> None:
     payload = release(keyring, now())
     write = FirmwareWrite(name=payload.name, guid=str(payload.guid), attributes=payload.attributes, data=payload.data)
@@ -372,7 +388,13 @@ def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path,
             if machine.powered:
                 break
         assert machine.powered == [Power.REBOOT]
-    assert not any((tmp_path / "ring.img").read_bytes())
+    left = (tmp_path / "ring.img").read_bytes()
+    with BlockFile(tmp_path / "ring.img") as device:
+        ring = Ring.open(device)
+    # How worn the device is stays true for its next owner; of the last one's records no byte is left.
+    assert {record.kind for record, _ in ring.since(0)} == {RecordKind.WEAR}
+    assert b"PRIVATE KEY" not in left
+    assert not any(left[4096:])
     with agent(settings, tmp_path / "console") as running:
         assert running.api is None
     assert "this server is unclaimed" in (tmp_path / "console").read_text()

@@ -151,6 +151,22 @@ class Client:
         """Returns the site that the server runs."""
         return self._call(Routes.SITE)
 
+    def site_history(self) -> tuple[types.GenerationReport, ...]:
+        """Returns the generations of the site that the server remembers, newest first."""
+        return self._call(Routes.SITE_HISTORY)
+
+    def site_generation(self, generation: int) -> types.SiteReport:
+        """Returns one of them, whole.
+
+        Raises:
+            UnknownGenerationError: the server does not remember it.
+        """
+        return self._call(Routes.SITE_GENERATION, generation=str(generation))
+
+    def boots(self) -> tuple[types.BootReport, ...]:
+        """Returns the boots that the server remembers, newest first."""
+        return self._call(Routes.BOOTS)
+
     def plan(self, request: types.ApplyRequest) -> types.PlanReport:
         """Returns what `apply` would do; changes nothing."""
         return self._call(Routes.PLAN, request)

@@ -34,9 +34,12 @@ class Routes:
     """All calls of API version 1."""
 
     NODE = Route("node", "GET", "/v1/node", answer=types.NodeReport)
+    BOOTS = Route("boots", "GET", "/v1/boots", answer=tuple[types.BootReport, ...])
     LOGS = Route("logs", "GET", "/v1/logs", answer=tuple[types.LogLine, ...])
     POWER: Route[None] = Route("power", "POST", "/v1/power", body=types.PowerRequest)
     SITE = Route("site", "GET", "/v1/site", answer=types.SiteReport)
+    SITE_HISTORY = Route("site_history", "GET", "/v1/site/history", answer=tuple[types.GenerationReport, ...])
+    SITE_GENERATION = Route("site_generation", "GET", "/v1/site/history/{generation}", answer=types.SiteReport)
     PLAN = Route("plan", "POST", "/v1/plan", body=types.ApplyRequest, answer=types.PlanReport)
     APPLY = Route("apply", "POST", "/v1/apply", body=types.ApplyRequest, answer=types.ApplyReport)
     CONFIRM = Route("confirm", "POST", "/v1/confirm", answer=types.SiteReport)

@@ -61,6 +61,42 @@ class Protection(Message, frozen=True, kw_only=True):
     meaning: str
 
 
+class FlashReport(Message, frozen=True, kw_only=True):
+    """The wear of a server's flash device, in bytes.
+
+    Args:
+        written: What flashvisor wrote over the device's life; the same by cause, and by day and cause.
+        by_cause: See `written`.
+        by_day: Of the last days only.
+        worn: An estimate of what the device erased for it.
+        amplification: An estimate: bytes erased for each byte written; None while nothing was written.
+        booked_since_boot: What flashvisor wrote since boot.
+        counted_since_boot: What the kernel counted for the whole device; None while a slot is being written.
+        today: What was written today (UTC).
+        daily_budget: More than that in a day is told as a problem.
+        forecast: When the device wears out, and what that is based on, in plain words.
+        lasts_until: The same as a date (ISO 8601), "" if it is too far away to name.
+        device: What kind of device it is.
+        health: What it says of itself, in plain words.
+        used: The share of its life that it says is used up, 0 to 1; None if it does not say.
+    """
+
+    written: int
+    by_cause: dict[str, int]
+    by_day: dict[str, dict[str, int]]
+    worn: int
+    amplification: float | None
+    booked_since_boot: int
+    counted_since_boot: int | None
+    today: int
+    daily_budget: int
+    forecast: str
+    lasts_until: str
+    device: str
+    health: str
+    used: float | None = None
+
+
 class NodeReport(Message, frozen=True, kw_only=True):
     """The server at a glance."""
 
@@ -81,6 +117,7 @@ class NodeReport(Message, frozen=True, kw_only=True):
     protections: tuple[Protection, ...]
     problems: tuple[str, ...]
     flash_bytes_written: int
+    flash: FlashReport
 
 
 class GuestReport(Message, frozen=True, kw_only=True):
@@ -283,6 +320,26 @@ class FactoryResetRequest(Message, frozen=True, kw_only=True):
     """Whether the site stays."""
 
     keep_site: bool
+
+
+class GenerationReport(Message, frozen=True, kw_only=True):
+    """A generation of the site that the server remembers: who applied it, when (seconds since 1970 UTC), how large."""
+
+    generation: int
+    when: float
+    who: str
+    confirmed: bool
+    size: int
+
+
+class BootReport(Message, frozen=True, kw_only=True):
+    """A boot that the server remembers: when (seconds since 1970 UTC), which image, ready after how many seconds."""
+
+    when: float
+    image_id: str
+    version: str
+    slot: str
+    ready: float | None
 
 
 class StopRequest(Message, frozen=True, kw_only=True):

@@ -269,6 +269,16 @@ class Server:
             log.look()
         return settle(log.moments())
 
+    def flash_bytes_written(self) -> int:
+        """Returns the bytes written to the flash device since power-on, counted from outside.
+
+        Raises:
+            ServerOffError: it is off.
+        """
+        with self._monitor() as qmp:
+            found = {item["device"]: item["stats"] for item in qmp.execute("query-blockstats")}
+        return int(found["flash"]["wr_bytes"])
+
     def screenshot(self, path: Path) -> None:
         """Writes what the screen shows, as PNG.
 

@@ -120,6 +120,9 @@ class Agent:
                 self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
         self._listen_to_button()
         self._step("guests", parts.reconciler.boot_guests, shown=False)
+        if self.api and first:
+            # Once a boot, and after the guests: they wait for nothing that can come later.
+            self._step("ledger of wear", parts.wear.save, shown=False)
 
     def attend(self) -> None:
         """Waits, and takes back what nobody confirms, until `stop`.

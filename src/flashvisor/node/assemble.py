@@ -27,6 +27,7 @@ from flashvisor.node.service import Service
 from flashvisor.node.slotkeeper import SlotKeeper, Slots, Tools
 from flashvisor.node.state import NodeState
 from flashvisor.node.updates import Surroundings, Updates
+from flashvisor.node.wearkeeper import WearKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,7 @@ class Parts:
     reconciler: Reconciler
     slots: Slots
     service: Service
+    wear: WearKeeper
 
 
 def assemble(context: Context) -> Parts | None:
@@ -90,14 +92,16 @@ def assemble(context: Context) -> Parts | None:
         DeviceError, LayoutError: the state ring cannot be opened.
     """
     settings, stack = context.settings, context.stack
-    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True))))
+    machine, driver = context.outside.machine, context.outside.driver
+    wear = WearKeeper(machine, context.problems, keep=settings.run / "wear.json")
+    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True)), book=wear.book))
+    wear.take_up(state)
     identity = state.identity()
     if state.lost:
         what = f"{len(state.lost)} records of the server's memory are lost; the newest intact ones are used"
         context.problems.tell("memory", RingCorruptError(what, evidence="\n".join(state.lost)))
     if identity is None:
         return None
-    machine, driver = context.outside.machine, context.outside.driver
     hub = stack.enter_context(ConsoleHub())
     keeper = stack.enter_context(Keeper(KeeperTools(driver, context.timeline, hub), context.outside.asker))
     hands = Hands(machine, keeper, context.problems, settings)
@@ -107,12 +111,13 @@ def assemble(context: Context) -> Parts | None:
         problems=context.problems,
         say=context.say,
         restart=lambda: context.power(Power.REBOOT),
-        book=lambda _cause, _ranges: None,
+        book=wear.book_slot,
+        writing=wear.writing,
     )
     slots = context.outside.slots or SlotKeeper(state, machine, keeper, tools)
     surroundings = Surroundings(settings.update, identity.owner_ca_pem, look=(lambda: FAKE) if settings.fake else look)
     updates = Updates(state, slots, surroundings)
-    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
+    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems, state, wear)
     return Parts(
         identity=identity,
         state=state,
@@ -121,5 +126,19 @@ def assemble(context: Context) -> Parts | None:
         keeper=keeper,
         reconciler=reconciler,
         slots=slots,
-        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe, updates=updates),
+        service=Service(
+            sources,
+            keeper,
+            hub,
+            on_power=context.power,
+            on_wipe=lambda: _wipe(state, wear),
+            updates=updates,
+        ),
+        wear=wear,
     )
+
+
+def _wipe(state: NodeState, wear: WearKeeper) -> None:
+    """Forgets all that was the owner's; how worn the device is stays true for the next one."""
+    state.wipe()
+    wear.keep_sums_only()

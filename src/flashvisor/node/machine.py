@@ -25,6 +25,7 @@ from flashvisor.host import (
     block,
     e2fs,
     facts,
+    flashhealth,
     mount,
     mtools,
     netlink,
@@ -120,8 +121,11 @@ class Machine(Protocol):
             DeviceError: it is not there.
         """
 
-    def flash_bytes_written(self) -> int:
-        """Returns the bytes written to the flash device since boot, by the kernel's count."""
+    def flash_bytes_written(self) -> int | None:
+        """Returns the bytes written to the flash device since it appeared, by the kernel's count; None without one."""
+
+    def flash_health(self) -> flashhealth.Health:
+        """Returns what the flash device says of its own wear."""
 
 
 class RealMachine:
@@ -237,9 +241,14 @@ class RealMachine:
             raise RuntimeError("factory is never written after burn")
         return BlockFile(self._flash.with_name(PARTITIONS[slot].label), write=write)
 
-    def flash_bytes_written(self) -> int:
+    def flash_bytes_written(self) -> int | None:
         """Returns the count of the disk that the state ring is on."""
-        return facts.bytes_written(self._flash_disk())
+        disk = self._flash_disk()
+        return facts.bytes_written(disk) if disk else None
+
+    def flash_health(self) -> flashhealth.Health:
+        """Returns what that disk says."""
+        return flashhealth.health(self._flash_disk())
 
     def _flash_disk(self) -> str:
         return facts.disk_of_partition(self._flash)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport
-from flashvisor.errors import BadRequestError, UnknownGuestError
+from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport, SiteReport
+from flashvisor.errors import BadRequestError, UnknownGenerationError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
 from flashvisor.node.enrolment import enrol, take_keys_out
-from flashvisor.node.report import guest_report, log_lines, node_report
+from flashvisor.node.report import boot_reports, generation_reports, guest_report, log_lines, node_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from flashvisor.api.types import (
         ApplyReport,
         ApplyRequest,
+        BootReport,
         EnrolReport,
         EnrolRequest,
         FactoryResetRequest,
+        GenerationReport,
         Installed,
         PlanReport,
         PowerRequest,
@@ -103,6 +105,29 @@ class Service:
     def site(self) -> SiteReport:
         """Returns the site in force."""
         return self._reconciler.site()
+
+    def site_history(self) -> tuple[GenerationReport, ...]:
+        """Returns the generations of the site that the flash remembers, newest first."""
+        return generation_reports(self._sources.state.history())
+
+    def site_generation(self, number: str) -> SiteReport:
+        """Returns one of them, whole.
+
+        Raises:
+            UnknownGenerationError: it is not remembered.
+        """
+        found = self._sources.state.history()
+        for each in found:
+            if str(each.config.generation) == number:
+                return SiteReport(
+                    generation=each.config.generation, site_toml=each.config.site_toml, confirmed=each.confirmed
+                )
+        known = ", ".join(str(each.config.generation) for each in found)
+        raise UnknownGenerationError(f"generation {number} of the site is not remembered", evidence=known)
+
+    def boots(self) -> tuple[BootReport, ...]:
+        """Returns the boots that the flash remembers, newest first."""
+        return boot_reports(self._sources.state.boots())
 
     def plan(self, request: ApplyRequest) -> PlanReport:
         """Returns what an apply would do; raises as `Reconciler.plan`."""

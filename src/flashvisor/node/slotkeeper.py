@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +42,7 @@ from flashvisor.model.slot import Slot, SlotState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from flashvisor.flash.device import FlashDevice
@@ -108,6 +109,7 @@ class Tools:
         say: Tells the consoles.
         restart: Restarts the server once its guests are down; returns at once.
         book: Hears what was written to a slot: cause, and offset and length of each write in bytes.
+        writing: Surrounds the writing of a slot.
         wall: Seconds since 1970 UTC.
         boot_seconds: Seconds since the kernel started.
     """
@@ -117,6 +119,7 @@ class Tools:
     say: Callable[[str], None]
     restart: Callable[[], None]
     book: Callable[[str, Sequence[tuple[int, int]]], None]
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext
     wall: Callable[[], float] = clock.wall
     boot_seconds: Callable[[], float] = clock.boot_seconds
 
@@ -347,7 +350,7 @@ class SlotKeeper:
         @contextmanager
         def writable(slot: Slot) -> Iterator[SlotDevice]:
             self._digests.pop(slot, None)
-            with self._machine.open_slot(slot, write=True) as device:
+            with self._tools.writing(), self._machine.open_slot(slot, write=True) as device:
                 yield device
 
         carry_out(

@@ -192,6 +192,55 @@ class Client:
         answer = self._send(route, names, content=read_chunks(path, on_bytes), headers=headers)
         return self._decode(answer, route)
 
+    def media(self) -> tuple[types.Medium, ...]:
+        """Returns the server's disks as flash devices to be, with why one is not taken."""
+        return self._call(Routes.MEDIA)
+
+    def burn(
+        self, image: Path, name: str, *, serial: str = "", on_bytes: Callable[[int], None] = lambda _count: None
+    ) -> types.BurnReport:
+        """Has the server write a flash image to a disk of its own, and read it back.
+
+        Args:
+            image: flash.img.
+            name: Of the disk, from `media`.
+            serial: The disk's serial number; needed if it does not say that it is removable.
+            on_bytes: Hears of bytes sent and then of bytes read back: the image's size each.
+
+        Raises:
+            FlashWorksError: the server's flash works.
+            DeviceError: the disk is not meant. Nothing was written.
+            DeviceFaultyError: it failed, or gave back other bytes than were written.
+        """
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(image.stat().st_size)}
+        try:
+            with self._http.stream(
+                Routes.BURN.method,
+                Routes.BURN.path(name=name),
+                content=read_chunks(image, on_bytes),
+                headers=headers,
+                params={"serial": serial} if serial else {},
+                extensions={"sni_hostname": SERVER_ALIAS},
+            ) as answer:
+                if not answer.is_success:
+                    raise self._refusal(answer.status_code, answer.read())
+                return self._end_of_burn(answer, on_bytes)
+        except httpx.TransportError as error:
+            raise self._failure(error) from error
+
+    def _end_of_burn(self, answer: httpx.Response, on_bytes: Callable[[int], None]) -> types.BurnReport:
+        for line in answer.iter_lines():
+            try:
+                news = msgspec.json.decode(line, type=types.BurnNews)
+            except msgspec.MsgspecError as error:
+                raise StrangeAnswerError(f"{self.address}: {error}", evidence=line[:EVIDENCE_LIMIT]) from error
+            if news.error:
+                raise self._refusal(answer.status_code, msgspec.json.encode(news.error))
+            if news.done:
+                return news.done
+            on_bytes(news.compared)
+        raise StrangeAnswerError(f"{self.address}: the answer ended before the burn did")
+
     def guests(self) -> tuple[types.GuestReport, ...]:
         """Returns all guests of the site."""
         return self._call(Routes.GUESTS)

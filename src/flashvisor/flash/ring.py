@@ -68,6 +68,11 @@ class Ring:
         """Returns the newest record of a kind."""
         return next(reversed(self.records(kind)), None)
 
+    @property
+    def kept(self) -> tuple[Record, ...]:
+        """All kept records, oldest first."""
+        return tuple(sorted(self._state.records, key=lambda record: record.sequence))
+
     def append(self, kind: int, payload: bytes, *, cause: str) -> Record:
         """Writes a record and returns once it would survive a cut of power.
 
@@ -92,6 +97,11 @@ class Ring:
         self._state = plan.state
         self._causes.update(plan.booked)
         return plan.record
+
+    def continue_as(self, other: Ring) -> None:
+        """Goes on where another ring of the same measures ended: its bytes are on this ring's device now."""
+        self._state, self.lost, self._in_doubt = other._state, other.lost, False
+        self._causes.update(other.causes)
 
     def wipe(self) -> None:
         """Overwrites the whole device with zeros: no record, kept or old, can be read from it any more."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import RingCorruptError
-from flashvisor.flash.ring import Ring
-from flashvisor.host.block import BlockFile
 from flashvisor.node.carryout import Hands
 from flashvisor.node.consolehub import ConsoleHub
+from flashvisor.node.flashkeeper import FlashKeeper
 from flashvisor.node.keeper import Keeper, Tools
+from flashvisor.node.newflash import NewFlash
 from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
 from flashvisor.node.service import Service
@@ -65,6 +65,7 @@ class Parts:
     """What a claimed server consists of."""
 
     identity: Identity
+    flash: FlashKeeper
     state: NodeState
     machine: Machine
     driver: Driver
@@ -80,10 +81,11 @@ def assemble(context: Context) -> Parts | None:
         The parts; None if no identity is in flash: the server is unclaimed.
 
     Raises:
-        DeviceError, LayoutError: the state ring cannot be opened.
+        DeviceError, LayoutError, FlashLostError: the state ring cannot be opened.
     """
     settings, stack = context.settings, context.stack
-    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True))))
+    flash = stack.enter_context(FlashKeeper(settings.state, context.problems, copy=settings.memory_copy))
+    state = NodeState(flash.ring, flash.lock)
     identity = state.identity()
     if state.lost:
         what = f"{len(state.lost)} records of the server's memory are lost; the newest intact ones are used"
@@ -96,12 +98,14 @@ def assemble(context: Context) -> Parts | None:
     hands = Hands(machine, keeper, context.problems, settings)
     reconciler = Reconciler(state, hands, Clocks(), context.wake)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
+    new_flash = NewFlash(flash, machine, lambda: reconciler.now.desired if reconciler.now else None)
     return Parts(
         identity=identity,
+        flash=flash,
         state=state,
         machine=machine,
         driver=driver,
         keeper=keeper,
         reconciler=reconciler,
-        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe),
+        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe, new_flash=new_flash),
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ApplyRequest,
         EnrolReport,
         EnrolRequest,
+        Medium,
         PlanReport,
         PowerRequest,
         ReleaseRequest,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming
     from flashvisor.node.keeper import Keeper
+    from flashvisor.node.newflash import Burning, NewFlash
     from flashvisor.node.plan import Desired
 from flashvisor.node.report import Sources
 
@@ -53,6 +55,7 @@ class Service:
         hub: Their consoles.
         on_power: Carries a reboot or power-off out; returns at once.
         on_wipe: Forgets all that the flash remembers.
+        new_flash: Burns a new flash device in place of a lost one.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Service:
         *,
         on_power: Callable[[Power], None],
         on_wipe: Callable[[], None],
+        new_flash: NewFlash,
     ) -> None:
         self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, on_wipe
+        self._new_flash = new_flash
         self._reconciler, self._on_power = sources.reconciler, on_power
 
     def node(self) -> NodeReport:
@@ -141,6 +146,14 @@ class Service:
     def receive_image(self, sha256: str, size: int) -> AbstractContextManager[Incoming]:
         """Takes an image in; raises as `Reconciler.open_store` and `ImageStore.receive`."""
         return self._reconciler.open_store().receive(sha256, size)
+
+    def media(self) -> tuple[Medium, ...]:
+        """Returns the server's disks as flash devices to be."""
+        return self._new_flash.media()
+
+    def burn(self, name: str, serial: str | None, size: int) -> Burning:
+        """Begins to burn a disk; raises as `NewFlash.begin`."""
+        return self._new_flash.begin(name, serial, size)
 
     def guests(self) -> tuple[GuestReport, ...]:
         """Returns all guests of the site, by name."""

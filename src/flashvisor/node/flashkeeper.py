@@ -193,12 +193,14 @@ class FlashKeeper:
             return
         try:
             with BlockFile(self._path) as device:
-                same = contents(Ring.open(device)) == contents(self.ring)
-            if not same:
+                there = Ring.open(device)
+            if contents(there) != contents(self.ring):
                 self._refused = found
                 self._tell(STRANGE)
                 return
             self._open(self._path)
+            # The same records, but after an agent's restart the ring in RAM is a copy, which lies otherwise.
+            self.ring.continue_as(there)
         except DeviceError as error:
             log.info("the flash cannot be opened yet: %s", error.what)  # udev may still be at work on it
         except FlashvisorError as error:

@@ -11,6 +11,7 @@ from flashvisor.errors import DeviceFaultyError, FlashLostError
 from flashvisor.flash.carryover import copy
 from flashvisor.flash.ramdevice import RamDevice
 from flashvisor.flash.ring import Ring
+from flashvisor.flash.ringplan import KEEP_BOOTS
 from flashvisor.host.block import BlockFile
 from flashvisor.model.record import Boot, Identity, RecordKind, encode
 from flashvisor.node.flashkeeper import FlashKeeper
@@ -149,6 +150,9 @@ def test_another_servers_device_is_not_taken(bench: Bench) -> None:
 
 
 def test_an_agent_that_starts_again_without_flash_knows_who_it_is(bench: Bench) -> None:
+    # More boots than are kept: records lie otherwise in a copy.
+    for _ in range(KEEP_BOOTS + 6):
+        bench.state.note_boot(Boot(when=1.0, image_id="x", version="0"))
     generation = propose(bench.state)
     bench.state.confirm(generation)
     bench.pull()
@@ -163,6 +167,10 @@ def test_an_agent_that_starts_again_without_flash_knows_who_it_is(bench: Bench) 
         bench.put_back()
         assert second.look()
         assert propose(state) == generation + 1
+    with BlockFile(bench.path) as device:
+        ring = Ring.open(device)
+    assert ring.lost == ()
+    assert [record.cause for record in ring.kept] == ["burn", *["boot"] * KEEP_BOOTS, "apply", "confirm", "apply"]
 
 
 def test_a_new_device_becomes_the_flash(bench: Bench) -> None:

@@ -56,3 +56,9 @@ def agent(settings: Settings, console: Path) -> Iterator[Agent]:
         finally:
             agent.stop()
             waiting.join()
+
+
+def authority(running: Agent) -> str:
+    """Where its API answers."""
+    assert running.api is not None
+    return f"127.0.0.1:{running.api.port}"

@@ -34,7 +34,7 @@ from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
 from flashvisor.trust.certificates import SERVER_ALIAS
 from flashvisor.trust.secureboot import release
-from sim.agentkit import agent, make_ring
+from sim.agentkit import agent, authority, make_ring
 from sim.nodekit import SITE, request, sha256, uki
 
 if TYPE_CHECKING:
@@ -58,11 +58,6 @@ def settings(tmp_path: Path, keyring: Keyring) -> Settings:
 def running(settings: Settings, tmp_path: Path) -> Iterator[Agent]:
     with agent(settings, tmp_path / "console") as running:
         yield running
-
-
-def authority(running: Agent) -> str:
-    assert running.api is not None
-    return f"127.0.0.1:{running.api.port}"
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.settings import Settings, parse_arguments
 from flashvisor.node.state import NodeState
-from sim.agentkit import agent, make_ring
+from sim.agentkit import agent, authority, make_ring
 from sim.nodekit import SITE, request, uki
 
 if TYPE_CHECKING:
@@ -57,14 +57,8 @@ def running(settings: Settings, tmp_path: Path) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def address(running: Agent) -> str:
-    assert running.api is not None
-    return f"127.0.0.1:{running.api.port}"
-
-
-@pytest.fixture
-def client(address: str, keyring: Keyring) -> Iterator[Client]:
-    with Client(parse_address(address), keyring) as client:
+def client(running: Agent, keyring: Keyring) -> Iterator[Client]:
+    with Client(parse_address(authority(running)), keyring) as client:
         yield client
 
 

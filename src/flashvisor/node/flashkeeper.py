@@ -98,13 +98,15 @@ class FlashKeeper:
         self.lock = threading.Lock()
 
     def __enter__(self) -> FlashKeeper:
-        """Opens the ring; without a flash, the copy that an agent before this one left."""
-        lost = not self._path.exists() and self._copy.exists()
+        """Opens the ring. Where an agent before this one left a copy, the flash was lost: it must hold the same."""
+        lost = self._copy.exists()
         self._open(self._copy if lost else self._path)
         self._ring = Ring.open(self._port)
         if lost:
             self._let_go()
-            self._tell(LOST)
+            self._take_up()
+            if self.lost and not self._problems.about(ABOUT):
+                self._tell(LOST)
         return self
 
     def __exit__(

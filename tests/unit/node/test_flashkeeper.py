@@ -173,6 +173,20 @@ def test_an_agent_that_starts_again_without_flash_knows_who_it_is(bench: Bench) 
     assert [record.cause for record in ring.kept] == ["burn", *["boot"] * KEEP_BOOTS, "apply", "confirm", "apply"]
 
 
+def test_an_agent_that_starts_again_does_not_become_another_server(bench: Bench) -> None:
+    bench.pull()
+    bench.keeper.look()
+    bench.path.write_bytes(bytes(RING_SIZE))
+    with bench.make() as second:
+        assert second.lost
+        assert NodeState(second.ring).identity() == IDENTITY
+        assert "does not hold this server's memory" in bench.problems.about("flash")
+    bench.put_back()
+    with bench.make() as third:
+        assert not third.lost
+        assert bench.problems.all() == ()
+
+
 def test_a_new_device_becomes_the_flash(bench: Bench) -> None:
     bench.pull()
     bench.keeper.look()

@@ -8,6 +8,7 @@ import pytest
 
 from flashvisor.api.address import parse_address
 from flashvisor.api.client import Client
+from flashvisor.api.types import GuestState
 from flashvisor.cli.main import run as run_cli
 from flashvisor.errors import BadRequestError, DeviceError, FlashLostError, FlashWorksError, LayoutError
 from flashvisor.flash.burn import make_flash_image
@@ -127,6 +128,18 @@ def test_a_new_stick_takes_the_place_of_a_lost_one(
     assert identity.node_name == "alpha"
     assert site is not None
     assert site.generation == 2
+
+
+def test_an_agent_that_starts_again_without_flash_serves_on(
+    settings: Settings, tmp_path: Path, keyring: Keyring
+) -> None:
+    with agent(settings, tmp_path / "console") as first, Client(parse_address(authority(first)), keyring) as client:
+        bring_up(client, tmp_path)
+        lose(first, settings)
+    with agent(settings, tmp_path / "console") as second, Client(parse_address(authority(second)), keyring) as client:
+        assert client.site().generation == 1
+        assert client.guest("hello").state is GuestState.RUNNING
+        assert any("guests go on" in problem for problem in client.node().problems)
 
 
 def test_media_tell_what_fits(client: Client, stick: Path) -> None:

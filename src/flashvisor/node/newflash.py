@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from flashvisor.api.types import BurnNews, BurnReport, Medium
-from flashvisor.errors import BadRequestError, BusyError, DeviceError, FlashWorksError
+from flashvisor.errors import BadRequestError, BusyError, DeviceError, FlashvisorError, FlashWorksError
 from flashvisor.flash.burn import check_target
 from flashvisor.flash.carryover import carry_over, differences
 from flashvisor.flash.layout import DEVICE_SIZE, STATE
@@ -28,6 +28,7 @@ from flashvisor.flash.ramdevice import RamDevice
 from flashvisor.flash.ring import Ring
 from flashvisor.flash.streamburn import StreamBurn
 from flashvisor.host.block import BlockFile
+from flashvisor.node.enrolment import refused_slots
 from flashvisor.node.storage import names_disk, use_of
 
 if TYPE_CHECKING:
@@ -154,10 +155,22 @@ class Burning:
             size=DEVICE_SIZE,
             sha256=self._burn.sha256,
             in_use=works,
-            notes=(*differences(mine, brought), *(() if works else (NOT_YET,))),
+            notes=(*differences(mine, brought), *(self._refused_by_firmware() if works else (NOT_YET,))),
         )
         log.warning("%s is burnt%s", self._disk.path, ", and this server's flash now" if works else "")
         yield BurnNews(done=report)
+
+    def _refused_by_firmware(self) -> tuple[str, ...]:
+        try:
+            slots = refused_slots(self._machine)
+        except FlashvisorError as error:
+            return (f"whether the firmware will start the image is not known: {error.what}",)
+        if not slots:
+            return ()
+        return (
+            f"Secure Boot is on, and the image in {' and '.join(slots)} is not signed with a key of this server's "
+            "firmware: it will not start; burn one that is, before the server goes down",
+        )
 
     def close(self) -> None:
         """Lets go of the device; may be called again."""

@@ -25,6 +25,7 @@ from flashvisor.host.block import BlockFile, DiskFacts
 from flashvisor.host.files import bytes_on_disk
 from flashvisor.model.record import Identity, Slots, encode, kind_of
 from flashvisor.model.slot import Slot
+from flashvisor.node import newflash
 from flashvisor.node.fakemachine import FakeMachine, blank_disk
 from flashvisor.node.flashkeeper import FlashKeeper
 from flashvisor.node.newflash import Burning, NewFlash, check_medium
@@ -145,6 +146,12 @@ def test_a_stick_that_does_not_appear_is_told_and_taken_up_later(bench: Bench) -
         bench.state.confirm(1)
     bench.partition(bench.stick)
     assert bench.keeper.look()
+
+
+def test_an_image_that_firmware_will_refuse_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.lose()
+    monkeypatch.setattr(newflash, "refused_slots", lambda machine: ("a", "factory") if machine is bench.machine else ())
+    assert "image in a and factory is not signed" in bench.burn().notes[-1]
 
 
 def test_flash_that_works_is_not_replaced(bench: Bench) -> None:

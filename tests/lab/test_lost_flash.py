@@ -23,7 +23,7 @@ from flashvisor.lab.trial import READY_LIMIT, connect, power_on, run_site
 from .conftest import BUILD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flashvisor.api.client import Client
@@ -88,7 +88,7 @@ def test_flash_that_works_is_not_burned(own: Server, owner: Keyring, files: Mate
 
 def test_without_flash_the_guest_answers_and_the_server_says_so(own: Server, owner: Keyring) -> None:
     since = own.position()
-    own.pull_flash()
+    own.flash_slot.pull()
     own.wait_for("FV-FLASH-020", LIMIT, since=since)
     assert "Hello" in page(own)
     with connect(own, owner) as client:
@@ -108,24 +108,46 @@ def test_without_flash_the_guest_answers_and_the_server_says_so(own: Server, own
 
 def test_the_same_stick_is_taken_up_again(own: Server, owner: Keyring) -> None:
     since = own.position()
-    own.insert_flash(own.paths.pulled_flash)
+    own.flash_slot.insert(own.paths.pulled_flash)
     own.wait_for("the flash is there again", LIMIT, since=since)
     with connect(own, owner) as client:
         assert client.node().problems == ()
+
+
+def test_a_stick_that_takes_no_writes_any_more_is_as_good_as_pulled(own: Server, owner: Keyring) -> None:
+    with connect(own, owner) as client:
+        put_in_again(own, client, dying=True)
+        assert client.node().problems == (), "it can be read, and nothing was written yet"
+        with pytest.raises(FlashLostError):
+            client.apply(changed(client))
+        assert "guests go on" in client.node().problems[0]
+        assert client.site().confirmed
+        assert "Hello" in page(own)
+        put_in_again(own, client)
+        assert client.node().problems == ()
+
+
+def put_in_again(own: Server, client: Client, *, dying: bool = False) -> None:
+    """Pulls the flash, puts the same one in, and waits until the server has it again."""
+    since = own.position()
+    pulled = own.flash_slot.pull()
+    wait_until(lambda: not any(disk.use == "flash" for disk in client.node().disks))
+    own.flash_slot.insert(pulled, dying=dying)
+    own.wait_for("the flash is there again", LIMIT, since=since)
 
 
 def test_a_new_stick_is_burned_and_starts_the_server(
     own: Server, owner: Keyring, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     since = own.position()
-    own.pull_flash()
+    own.flash_slot.pull()
     own.wait_for("FV-FLASH-020", LIMIT, since=since)
     blank, image = tmp_path / "blank.img", flash_image(BUILD / "kvm/flashvisor.efi", tmp_path / "b.img", owner, "beta")
     with blank.open("wb") as file:
         file.truncate(DEVICE_SIZE)
-    own.insert_flash(blank)
+    own.flash_slot.insert(blank)
     with connect(own, owner) as client:
-        wait_for_medium(client)
+        wait_until(lambda: any(not each.refusal for each in client.media()))
         assert run_cli(["burn", "--via", client.address.authority, str(image)]) == 0
         assert "this server stays 'alpha'" in capsys.readouterr().out
         assert client.node().problems == ()
@@ -152,8 +174,5 @@ def changed(client: Client) -> ApplyRequest:
     return ApplyRequest(site_toml=text, images={"hello": ref}, confirm_within=600)
 
 
-def wait_for_medium(client: Client) -> None:
-    for _ in ticks(INTERVAL, LIMIT):
-        if any(not each.refusal for each in client.media()):
-            return
-    raise AssertionError(f"the server does not see the new stick: {client.media()}")
+def wait_until(ready: Callable[[], bool]) -> None:
+    assert any(ready() for _ in ticks(INTERVAL, LIMIT)), "it did not happen in time"

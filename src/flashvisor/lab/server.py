@@ -28,19 +28,10 @@ from flashvisor.errors import (
     WaitTimeoutError,
 )
 from flashvisor.host import clock, processes, qemu_system, sockets
-from flashvisor.host.files import copy_sparse
 from flashvisor.host.locks import exclusive
 from flashvisor.lab import power as switch
-from flashvisor.lab.machine import (
-    API_PORT,
-    FLASH_BUS,
-    FLASH_ID,
-    FLASH_SERIAL,
-    SERIAL_SOCKET,
-    UPLINK,
-    Accel,
-    Paths,
-)
+from flashvisor.lab.flashslot import FlashSlot
+from flashvisor.lab.machine import API_PORT, SERIAL_SOCKET, UPLINK, Accel, Paths
 from flashvisor.lab.seriallog import LOOK, Moment, SerialLog, Tail, last_lines, settle
 from flashvisor.lab.state import read_server, read_servers, write
 
@@ -54,7 +45,6 @@ if TYPE_CHECKING:
 CONNECT_LIMIT = 10.0  # seconds
 RESET_LIMIT = 30.0  # seconds
 CHUNK = 4096  # bytes
-INSERTED = "inserted"  # QEMU's name for the file of a flash device that was put in later
 
 
 class PowerState(StrEnum):
@@ -184,43 +174,10 @@ class Server:
         with self._monitor() as qmp:
             qmp.execute("system_powerdown")
 
-    def pull_flash(self) -> Path:
-        """Pulls the flash device out of a running server. Without one the server cannot be powered on.
-
-        Returns:
-            What was pulled; the next pull replaces it.
-
-        Raises:
-            ServerOffError: it is off.
-            MonitorError: QEMU refused.
-        """
-        with self._monitor() as qmp:
-            qmp.execute("device_del", id=FLASH_ID)
-            qmp.wait_event("DEVICE_DELETED", limit=RESET_LIMIT)
-            if any(node.get("node-name") == INSERTED for node in qmp.execute("query-named-block-nodes")):
-                qmp.execute("blockdev-del", node_name=INSERTED)
-        return self.paths.flash.replace(self.paths.pulled_flash)
-
-    def insert_flash(self, path: Path) -> None:
-        """Puts a flash device into a running server that has none: a copy of a file. It stays in from now on.
-
-        Raises:
-            ServerOffError: it is off.
-            MonitorError: QEMU refused.
-        """
-        copy_sparse(path, self.paths.flash)
-        with self._monitor() as qmp:
-            file = {"driver": "file", "filename": str(self.paths.flash)}
-            qmp.execute("blockdev-add", driver="raw", node_name=INSERTED, file=file)
-            qmp.execute(
-                "device_add",
-                driver="usb-storage",
-                id=FLASH_ID,
-                bus=FLASH_BUS,
-                drive=INSERTED,
-                removable=True,
-                serial=FLASH_SERIAL,
-            )
+    @property
+    def flash_slot(self) -> FlashSlot:
+        """Where the flash device is pulled and put in while the server runs."""
+        return FlashSlot(self.paths, self._monitor)
 
     def forward(self, guest_port: int, host_port: int | None = None) -> int:
         """Leads a TCP port of 127.0.0.1 to a port of the server, now and after every power-on.

@@ -60,12 +60,12 @@ class FlashSlot:
             path: What the device holds.
             dying: It can be read, and every write fails, as with flash that is worn out; until the next power-on.
         """
-        copy_sparse(path, self._paths.flash)
         file: dict[str, object] = {"driver": "file", "filename": str(self._paths.flash)}
         if dying:
             faults = [{"event": "none", "iotype": kind, "errno": errno.EIO} for kind in ("write", "flush")]
             file = {"driver": "blkdebug", "image": file, "inject-error": faults}
         with self._monitor() as qmp:
+            copy_sparse(path, self._paths.flash)
             qmp.execute("blockdev-add", driver="raw", node_name=INSERTED, file=file)
             qmp.execute(
                 "device_add",

@@ -84,6 +84,7 @@ class FlashKeeper:
 
     Attributes:
         lock: Whoever appends to the ring holds it.
+        on_back: Called when a device was taken up while the server runs: the kernel counts what it writes anew.
 
     Raises:
         DeviceError, LayoutError, FlashLostError: (on entering) the ring cannot be opened.
@@ -96,6 +97,7 @@ class FlashKeeper:
         self._refused = ""
         self._ring: Ring | None = None
         self.lock = threading.Lock()
+        self.on_back: Callable[[], None] = lambda: None
 
     def __enter__(self) -> FlashKeeper:
         """Opens the ring. Where an agent before this one left a copy, the flash was lost: it must hold the same."""
@@ -149,7 +151,10 @@ class FlashKeeper:
                 self._read_anew(device)
             elif not device:
                 self._take_up()
-            return not self.lost
+            works = not self.lost
+        if works and not device:
+            self.on_back()
+        return works
 
     def become(self, ring: Ring) -> None:
         """Takes for this server's memory what a new device was burned with. The flash is taken up when it is there.

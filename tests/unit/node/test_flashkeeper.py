@@ -124,11 +124,15 @@ def test_a_device_that_does_not_answer_is_noticed_by_a_close_look(
 
 
 def test_the_same_device_is_taken_up_again(bench: Bench) -> None:
-    state = bench.state
+    state, back = bench.state, []
+    bench.keeper.on_back = lambda: back.append(state.identity())
     bench.pull()
     bench.keeper.look()
+    assert back == []
     bench.put_back()
     assert bench.keeper.look()
+    assert bench.keeper.look()
+    assert back == [IDENTITY], "told once, when the lock is free again"
     assert bench.problems.all() == ()
     assert not bench.copy.exists()
     state.confirm(propose(state))

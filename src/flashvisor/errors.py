@@ -445,6 +445,25 @@ class FlashBudgetError(FlashError):
     advice = "See what wrote so much: `flashvisor node wear`, by cause and day."
 
 
+class FlashLostError(FlashError):
+    """The server's flash was pulled or died while it ran. Guests go on; nothing new can be remembered."""
+
+    code = "FV-FLASH-020"
+    http_status = 503
+    advice = (
+        "Put the same device in again, which is then taken up, or a new one, and run "
+        "`flashvisor burn --via NODE build/kvm/flash.img`."
+    )
+
+
+class FlashWorksError(FlashError):
+    """The server's flash works: no other device is made its flash. Two of them would remember different things."""
+
+    code = "FV-FLASH-021"
+    http_status = 409
+    advice = "To replace it, pull it while the server runs, put the new device in, and call again."
+
+
 # --- TRUST --------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ import msgspec
 from flashvisor.api import types
 from flashvisor.api.routes import ALL, Route
 from flashvisor.errors import (
+    DeviceError,
     DigestMismatchError,
     FlashvisorError,
     ImageNotUploadedError,
@@ -49,6 +50,8 @@ class NodeSim:
     power: str = ""
     enrolled: tuple[types.FirmwareWrite, ...] = ()
     released: types.FirmwareWrite | None = None
+    media: tuple[types.Medium, ...] = ()
+    burned: tuple[str, int] | None = None
     calls: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
@@ -168,6 +171,19 @@ class NodeSim:
             raise DigestMismatchError(f"expected {sha256}, got {got}", evidence=f"{len(body)} bytes")
         self.images[sha256] = types.ImageReport(sha256=sha256, size=len(body), kind=types.ImageKind.DISK)
         return self.images[sha256]
+
+    def _media(self, _: bytes) -> tuple[types.Medium, ...]:
+        return self.media
+
+    def _burn(self, body: bytes, name: str) -> types.BurnNews:
+        if not any(each.name == name for each in self.media):
+            raise DeviceError(f"this server has no disk '{name}'")
+        self.burned = (name, len(body))
+        got = hashlib.sha256(body).hexdigest()
+        notes = ("the image was made for 'beta'; this server stays 'alpha'",)
+        return types.BurnNews(
+            done=types.BurnReport(device=f"/dev/{name}", size=len(body), sha256=got, in_use=True, notes=notes)
+        )
 
     def _guests(self, _: bytes) -> tuple[types.GuestReport, ...]:
         if self.silent_polls:

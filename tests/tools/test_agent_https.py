@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -27,20 +26,17 @@ from flashvisor.errors import (
     UnknownGuestError,
     UnknownKeyError,
 )
-from flashvisor.flash.ring import Ring
 from flashvisor.host import powerbutton
-from flashvisor.host.block import BlockFile
 from flashvisor.host.clock import now, ticks
-from flashvisor.host.console import Console
 from flashvisor.host.systemd import Power
-from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
 from flashvisor.trust.certificates import SERVER_ALIAS
 from flashvisor.trust.secureboot import release
-from sim.nodekit import RING_SIZE, SITE, request, sha256, uki
+from sim.agentkit import agent, authority, make_ring
+from sim.nodekit import SITE, request, sha256, uki
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,37 +46,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tools
 LIMIT = 20.0  # seconds; a test that needs them has failed
-
-
-def make_ring(path: Path, keyring: Keyring | None) -> None:
-    """A state ring as burning leaves it."""
-    with path.open("wb") as file:
-        file.truncate(RING_SIZE)
-    if keyring:
-        node = keyring.issue_node("alpha")
-        identity = Identity(
-            node_name="alpha",
-            owner_ca_pem=keyring.ca_pem.decode(),
-            node_cert_pem=node.cert_pem.decode(),
-            node_key_pem=node.key_pem.decode(),
-        )
-        with BlockFile(path, write=True) as device:
-            Ring.open(device).append(RecordKind.IDENTITY, encode(identity), cause="burn")
-
-
-@contextmanager
-def agent(settings: Settings, console: Path) -> Iterator[Agent]:
-    """The agent, booted."""
-    console.touch()
-    with Agent(settings, Console([console])) as agent:
-        agent.boot()
-        waiting = threading.Thread(target=agent.attend)
-        waiting.start()
-        try:
-            yield agent
-        finally:
-            agent.stop()
-            waiting.join()
 
 
 @pytest.fixture
@@ -94,11 +59,6 @@ def settings(tmp_path: Path, keyring: Keyring) -> Settings:
 def running(settings: Settings, tmp_path: Path) -> Iterator[Agent]:
     with agent(settings, tmp_path / "console") as running:
         yield running
-
-
-def authority(running: Agent) -> str:
-    assert running.api is not None
-    return f"127.0.0.1:{running.api.port}"
 
 
 @pytest.fixture

@@ -242,3 +242,21 @@ def test_versions_of_the_tools() -> None:
     assert qemu_system.version() >= (7, 2)
     assert swtpm.version().startswith("TPM emulator version")
     assert shutil.which("swtpm")
+
+
+def test_the_flash_is_pulled_and_put_in_while_the_server_runs(rack: Rack, spec: ServerSpec) -> None:
+    server = rack.up(spec)
+    for dying in (False, True):
+        pulled = server.flash_slot.pull()
+        assert not server.paths.flash.exists()
+        assert pulled.stat().st_size == FLASH_BYTES
+        server.flash_slot.insert(pulled, dying=dying)
+    since = server.position()
+    server.reset()
+    server.wait_for(FIRMWARE_LOOKED, LIMIT, since=since)
+    server.power_off()
+    with pytest.raises(ServerOffError):
+        server.flash_slot.pull()
+    # What was put in is there at the next power-on.
+    server.power_on()
+    server.wait_for(FIRMWARE_LOOKED, LIMIT)

@@ -51,6 +51,8 @@ class Routes:
     UPDATE: Route[None] = Route("update", "WS", "/v1/update")
     IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
     IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
+    MEDIA = Route("media", "GET", "/v1/media", answer=tuple[types.Medium, ...])
+    BURN = Route("burn", "PUT", "/v1/media/{name}", answer=types.BurnNews)  # many answers, one a line
     GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])
     GUEST = Route("guest", "GET", "/v1/guests/{name}", answer=types.GuestReport)
     GUEST_START = Route("guest_start", "POST", "/v1/guests/{name}/start", answer=types.GuestReport)

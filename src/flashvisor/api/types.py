@@ -349,6 +349,27 @@ class StopRequest(Message, frozen=True, kw_only=True):
     grace: float = 30.0
 
 
+class Medium(Message, frozen=True, kw_only=True):
+    """A disk of the server as a flash device to be: size in bytes. `refusal` says why it is not taken, "" if it is."""
+
+    name: str
+    serial: str
+    model: str
+    size: int
+    removable: bool
+    refusal: str = ""
+
+
+class BurnReport(Message, frozen=True, kw_only=True):
+    """What was burned and read back. `in_use`: it is the server's flash now; `notes` in plain words what is to know."""
+
+    device: str
+    size: int
+    sha256: str
+    in_use: bool
+    notes: tuple[str, ...] = ()
+
+
 class PowerRequest(Message, frozen=True, kw_only=True):
     """What the server itself shall do."""
 
@@ -371,3 +392,11 @@ class ErrorReport(Message, frozen=True, kw_only=True):
     what: str
     evidence: str = ""
     next_step: str = ""
+
+
+class BurnNews(Message, frozen=True, kw_only=True):
+    """One line of a burn's answer: bytes more that were read back and compared, or its end, good or bad."""
+
+    compared: int = 0
+    done: BurnReport | None = None
+    error: ErrorReport | None = None

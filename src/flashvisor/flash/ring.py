@@ -15,7 +15,7 @@ lies in flash stands in ringformat.py. An idle server writes nothing; every byte
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from flashvisor.errors import RingCorruptError
 from flashvisor.flash.ringformat import HEADER, Geometry
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
     from flashvisor.flash.device import FlashDevice
 
-__all__ = ["Record", "Ring"]
+__all__ = ["Book", "Record", "Ring"]
 
 WIPE_CHUNK = 1 << 20  # bytes
 WIPE = "wipe"  # the cause that a wipe is booked to
 
 
-def _unheard(_cause: str, _ranges: Sequence[tuple[int, int]]) -> None:
+Book: TypeAlias = "Callable[[str, Sequence[tuple[int, int]]], None]"
+
+
+def unheard(_cause: str, _ranges: Sequence[tuple[int, int]]) -> None:
     """Takes the place of the ledger where nobody keeps one."""
 
 
@@ -50,7 +53,7 @@ class Ring:
         device: FlashDevice,
         state: State,
         lost: tuple[str, ...],
-        book: Callable[[str, Sequence[tuple[int, int]]], None] = _unheard,
+        book: Book = unheard,
     ) -> None:
         self._device, self._book = device, book
         self._state = state
@@ -64,7 +67,7 @@ class Ring:
         device: FlashDevice,
         geometry: Geometry | None = None,
         *,
-        book: Callable[[str, Sequence[tuple[int, int]]], None] = _unheard,
+        book: Book = unheard,
     ) -> Ring:
         """Reads a ring; a blank device is an empty ring. Writes nothing.
 
@@ -88,6 +91,11 @@ class Ring:
         """Returns the newest record of a kind."""
         return next(reversed(self.records(kind)), None)
 
+    @property
+    def kept(self) -> tuple[Record, ...]:
+        """All kept records, oldest first."""
+        return tuple(sorted(self._state.records, key=lambda record: record.sequence))
+
     def append(self, kind: int, payload: bytes, *, cause: str) -> Record:
         """Writes a record and returns once it would survive a cut of power.
 
@@ -109,6 +117,11 @@ class Ring:
         self._state = plan.state
         self._causes.update(plan.booked)
         return plan.record
+
+    def continue_as(self, other: Ring) -> None:
+        """Goes on where another ring of the same measures ended: its bytes are on this ring's device now."""
+        self._state, self.lost, self._in_doubt = other._state, other.lost, False
+        self._causes.update(other.causes)
 
     def wipe(self) -> None:
         """Overwrites the whole device with zeros: no record, kept or old, can be read from it any more."""

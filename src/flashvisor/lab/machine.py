@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FIRMWARE_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")  # with SMM: only it guards its variables itself
 FIRMWARE_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")  # no keys: Setup Mode, the owner's to fill
 FLASH_SERIAL = "lab-flash"
+FLASH_ID = "stick"  # QEMU's name for the flash device
+FLASH_BUS = "usb.0"
 DATA_SERIAL = "lab-data"  # and the disk's number
 SERVER_FILE = "server.json"
 SERIAL_SOCKET = "serial.sock"
@@ -111,6 +113,11 @@ class Paths:
     def flash(self) -> Path:
         """The flash device."""
         return self.directory / "flash.img"
+
+    @property
+    def pulled_flash(self) -> Path:
+        """The flash device that was pulled last."""
+        return self.directory / "flash.pulled.img"
 
     @property
     def firmware_vars(self) -> Path:
@@ -206,7 +213,7 @@ def _flash(paths: Paths) -> list[str]:
         "-drive", f"if=none,id=flash,format=raw,file={_value(paths.flash)}",
         "-device", "qemu-xhci,id=usb",
         # No bootindex: with one, OVMF rewrites BootOrder at every start, and try-then-commit lives in BootOrder.
-        "-device", f"usb-storage,bus=usb.0,drive=flash,removable=on,serial={FLASH_SERIAL}",
+        "-device", f"usb-storage,id={FLASH_ID},bus={FLASH_BUS},drive=flash,removable=on,serial={FLASH_SERIAL}",
     ]  # fmt: skip
 
 

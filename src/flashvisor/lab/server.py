@@ -32,6 +32,7 @@ from flashvisor.errors import (
 from flashvisor.host import clock, processes, qemu_system, sockets
 from flashvisor.host.locks import exclusive
 from flashvisor.lab import power as switch
+from flashvisor.lab.flashslot import FlashSlot
 from flashvisor.lab.machine import API_PORT, SERIAL_SOCKET, UPLINK, Accel, Paths
 from flashvisor.lab.seriallog import LOOK, Moment, SerialLog, Tail, last_lines, settle
 from flashvisor.lab.state import read_server, read_servers, write
@@ -185,6 +186,11 @@ class Server:
         """
         with self._monitor() as qmp:
             qmp.execute("system_powerdown")
+
+    @property
+    def flash_slot(self) -> FlashSlot:
+        """Where the flash device is pulled and put in while the server runs."""
+        return FlashSlot(self.paths, self._monitor)
 
     def forward(self, guest_port: int, host_port: int | None = None) -> int:
         """Leads a TCP port of 127.0.0.1 to a port of the server, now and after every power-on.

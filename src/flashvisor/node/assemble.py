@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import RingCorruptError
-from flashvisor.flash.ring import Ring
-from flashvisor.host.block import BlockFile
 from flashvisor.host.systemd import Power
 from flashvisor.node.carryout import Hands
 from flashvisor.node.consolehub import ConsoleHub
+from flashvisor.node.flashkeeper import FlashKeeper
 from flashvisor.node.keeper import Keeper
 from flashvisor.node.keeper import Tools as KeeperTools
+from flashvisor.node.newflash import NewFlash
 from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
 from flashvisor.node.running import FAKE, look
-from flashvisor.node.service import Service
+from flashvisor.node.service import FlashSide, Service
 from flashvisor.node.slotkeeper import SlotKeeper, Slots, Tools
 from flashvisor.node.state import NodeState
 from flashvisor.node.updates import Surroundings, Updates
@@ -72,6 +72,7 @@ class Parts:
     """What a claimed server consists of."""
 
     identity: Identity
+    flash: FlashKeeper
     state: NodeState
     machine: Machine
     driver: Driver
@@ -89,13 +90,17 @@ def assemble(context: Context) -> Parts | None:
         The parts; None if no identity is in flash: the server is unclaimed.
 
     Raises:
-        DeviceError, LayoutError: the state ring cannot be opened.
+        DeviceError, LayoutError, FlashLostError: the state ring cannot be opened.
     """
     settings, stack = context.settings, context.stack
     machine, driver = context.outside.machine, context.outside.driver
     wear = WearKeeper(machine, context.problems, keep=settings.run / "wear.json")
-    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True)), book=wear.book))
+    flash = stack.enter_context(
+        FlashKeeper(settings.state, context.problems, copy=settings.memory_copy, book=wear.book)
+    )
+    state = NodeState(flash.ring, flash.lock)
     wear.take_up(state)
+    flash.on_back = lambda: wear.take_up(state, anew=True)
     identity = state.identity()
     if state.lost:
         what = f"{len(state.lost)} records of the server's memory are lost; the newest intact ones are used"
@@ -118,8 +123,10 @@ def assemble(context: Context) -> Parts | None:
     surroundings = Surroundings(settings.update, identity.owner_ca_pem, look=(lambda: FAKE) if settings.fake else look)
     updates = Updates(state, slots, surroundings)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems, state, wear)
+    new_flash = NewFlash(flash, machine, lambda: reconciler.now.desired if reconciler.now else None)
     return Parts(
         identity=identity,
+        flash=flash,
         state=state,
         machine=machine,
         driver=driver,
@@ -130,9 +137,8 @@ def assemble(context: Context) -> Parts | None:
             sources,
             keeper,
             hub,
+            FlashSide(updates, new_flash, wipe=lambda: _wipe(state, wear)),
             on_power=context.power,
-            on_wipe=lambda: _wipe(state, wear),
-            updates=updates,
         ),
         wear=wear,
     )

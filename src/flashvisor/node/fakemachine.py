@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from flashvisor.flash.update import SlotDevice
+    from flashvisor.host.block import DiskFacts
     from flashvisor.host.systemd import Power
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
@@ -84,6 +85,8 @@ class FakeMachine:
         self.signed: dict[str, bytes] = {}
         self.slots: dict[Slot, SlotDevice] = {}
         self.counted: Callable[[], int] | None = None
+        self.plugged: list[DiskFacts] = []
+        self.partition: Callable[[Path], None] = lambda _disk: None
 
     def memory(self) -> Memory:
         """Returns what was given."""
@@ -103,6 +106,15 @@ class FakeMachine:
     def disks(self) -> tuple[DataDisk, ...]:
         """Returns the disks that were given, as they are now."""
         return tuple(self._disks.values())
+
+    def media(self) -> tuple[DiskFacts, ...]:
+        """Returns what a test put in."""
+        return tuple(self.plugged)
+
+    def wait_for_flash(self, burnt: Path, ready: Callable[[], bool], limit: float) -> bool:
+        """Has a test do what the kernel and udev do, and looks once."""
+        self.partition(burnt)
+        return limit >= 0 and ready()
 
     def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
         """Looks once: nothing appears later."""

@@ -43,7 +43,7 @@ from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from flashvisor.flash.update import SlotDevice
@@ -77,6 +77,12 @@ class Machine(Protocol):
 
     def disks(self) -> tuple[DataDisk, ...]:
         """Returns all whole disks, with what they hold."""
+
+    def media(self) -> tuple[DiskFacts, ...]:
+        """Returns all whole disks as the kernel knows them; nothing is read from them."""
+
+    def wait_for_flash(self, burnt: Path, ready: Callable[[], bool], limit: float) -> bool:
+        """Waits until `ready` holds, at most `limit` seconds; the partition table of disk `burnt` is new."""
 
     def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
         """Waits until every storage's disk is there, for at most `limit` seconds; tells whether they are."""
@@ -157,6 +163,15 @@ class RealMachine:
             _unprobed(disk, links, flash=True) if disk.name == flash else _probed(_unprobed(disk, links))
             for disk in block.disks()
         )
+
+    def media(self) -> tuple[DiskFacts, ...]:
+        """Asks /sys."""
+        return block.disks()
+
+    def wait_for_flash(self, burnt: Path, ready: Callable[[], bool], limit: float) -> bool:
+        """Waits for udev's news: it makes the names of the partitions."""
+        log.info("waiting for the partitions of %s", burnt)
+        return uevent.wait_until(ready, limit)
 
     def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
         """Waits for udev's news."""

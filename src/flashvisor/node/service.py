@@ -10,6 +10,7 @@ Example::
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport, SiteReport
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         FactoryResetRequest,
         GenerationReport,
         Installed,
+        Medium,
         PlanReport,
         PowerRequest,
         ReleaseRequest,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming
     from flashvisor.node.keeper import Keeper
+    from flashvisor.node.newflash import Burning, NewFlash
     from flashvisor.node.plan import Desired
     from flashvisor.node.sources import Source
     from flashvisor.node.updates import Tell, Updates
@@ -53,6 +56,21 @@ LOG_LINES = 500  # lines of the journal that an answer holds
 LOG_LIMIT = 10_000  # lines that may be asked for
 
 
+@dataclass(frozen=True)
+class FlashSide:
+    """What the API does to the server's flash.
+
+    Args:
+        updates: Takes releases into the slots.
+        new_flash: Burns a new flash device in place of a lost one.
+        wipe: Forgets all that the flash remembers.
+    """
+
+    updates: Updates
+    new_flash: NewFlash
+    wipe: Callable[[], None]
+
+
 class Service:
     """The server as the API shows it. Any thread may call.
 
@@ -60,9 +78,8 @@ class Service:
         sources: Where reports come from, and what changes the server.
         keeper: The guests.
         hub: Their consoles.
+        flash: The server's flash.
         on_power: Carries a reboot or power-off out; returns at once.
-        on_wipe: Forgets all that the flash remembers.
-        updates: Takes releases into the slots.
     """
 
     def __init__(
@@ -70,13 +87,12 @@ class Service:
         sources: Sources,
         keeper: Keeper,
         hub: ConsoleHub,
+        flash: FlashSide,
         *,
         on_power: Callable[[Power], None],
-        on_wipe: Callable[[], None],
-        updates: Updates,
     ) -> None:
-        self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, on_wipe
-        self._updates, self._slots = updates, updates.slots
+        self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, flash.wipe
+        self._updates, self._slots, self._new_flash = flash.updates, flash.updates.slots, flash.new_flash
         self._reconciler, self._on_power = sources.reconciler, on_power
 
     def node(self) -> NodeReport:
@@ -196,6 +212,14 @@ class Service:
     def receive_image(self, sha256: str, size: int) -> AbstractContextManager[Incoming]:
         """Takes an image in; raises as `Reconciler.open_store` and `ImageStore.receive`."""
         return self._reconciler.open_store().receive(sha256, size)
+
+    def media(self) -> tuple[Medium, ...]:
+        """Returns the server's disks as flash devices to be."""
+        return self._new_flash.media()
+
+    def burn(self, name: str, serial: str | None, size: int) -> Burning:
+        """Begins to burn a disk; raises as `NewFlash.begin`."""
+        return self._new_flash.begin(name, serial, size)
 
     def guests(self) -> tuple[GuestReport, ...]:
         """Returns all guests of the site, by name."""

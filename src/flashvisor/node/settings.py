@@ -60,6 +60,11 @@ class Settings:
         """Holds the guests' console sockets."""
         return self.run / "console"
 
+    @property
+    def memory_copy(self) -> Path:
+        """Holds what the server remembers while its flash is lost, for an agent that starts again."""
+        return self.run / "memory.ring"
+
 
 def parse_arguments(arguments: Sequence[str]) -> Settings:
     """Returns the settings that arguments ask for.

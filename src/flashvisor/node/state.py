@@ -46,11 +46,16 @@ class Generation:
 
 
 class NodeState:
-    """What the server remembers over boots. Any thread may call; the ring itself takes one at a time."""
+    """What the server remembers over boots. Any thread may call; the ring itself takes one at a time.
 
-    def __init__(self, ring: Ring) -> None:
+    Args:
+        ring: Where it is written. Appending may raise FlashLostError: nothing was written then.
+        lock: Held while the ring is written to, if somebody else changes it too.
+    """
+
+    def __init__(self, ring: Ring, lock: threading.Lock | None = None) -> None:
         self._ring = ring
-        self._lock = threading.Lock()
+        self._lock = lock or threading.Lock()
         self._unread: list[str] = []
 
     @property

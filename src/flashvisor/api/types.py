@@ -12,6 +12,8 @@ from flashvisor.model.guest import GuestState as GuestState
 
 API_VERSION = 1
 DEFAULT_PORT = 443
+LATEST = 253_402_300_799  # seconds since 1970 UTC: the end of the year 9999, which is as far as dates go
+PROBATION_LIMIT = 86_400  # seconds
 
 
 class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,9 +203,9 @@ class UpdateRequest(Message, frozen=True, kw_only=True):
     version: str = ""
     flavour: str = ""
     force: bool = False
-    told: float
+    told: Annotated[float, Meta(ge=0, le=LATEST)]
     url: str = ""
-    probation: float = 600.0
+    probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
     health_url: str = ""
 
 

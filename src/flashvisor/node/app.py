@@ -24,8 +24,8 @@ from starlette.routing import Route as WebRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flashvisor.api.routes import ALL, Route, Routes
-from flashvisor.api.types import ErrorReport
 from flashvisor.errors import BadRequestError, FlashvisorError
+from flashvisor.node.errorreport import BUG, report_of
 from flashvisor.node.updatesocket import update_socket
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ log = logging.getLogger(__name__)
 BODY_LIMIT = 1 << 20  # bytes of a JSON body
 JSON = "application/json"
 CONSOLE_QUEUE = 256  # chunks that a slow console client may lag behind before it is cut off
-BUG = ErrorReport(
-    code="FV-BUG", what="the server ran into a bug", next_step="`flashvisor node logs` holds the traceback."
-)
 
 
 def make_app(service: Service) -> Starlette:
@@ -133,7 +130,7 @@ def _console(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
         try:
             detach = await run_in_threadpool(service.attach_console, name, hear)
         except FlashvisorError as error:
-            await websocket.send_text(msgspec.json.encode(_report(error)).decode())
+            await websocket.send_text(msgspec.json.encode(report_of(error)).decode())
             await websocket.close()
             return
         await websocket.send_text("")
@@ -204,11 +201,7 @@ def _answer(value: Any) -> Response:  # noqa: ANN401 - any wire type
 async def _error(_request: Request, error: Exception) -> Response:
     # Starlette's signature is wider than what it is registered for.
     known = cast("FlashvisorError", error)
-    return Response(msgspec.json.encode(_report(known)), status_code=known.http_status, media_type=JSON)
-
-
-def _report(error: FlashvisorError) -> ErrorReport:
-    return ErrorReport(code=error.code, what=error.what, evidence=error.evidence, next_step=error.next_step)
+    return Response(msgspec.json.encode(report_of(known)), status_code=known.http_status, media_type=JSON)
 
 
 async def _bug(_request: Request, error: Exception) -> Response:

@@ -26,9 +26,12 @@ from flashvisor.errors import (
     UnknownGuestError,
     UnknownKeyError,
 )
+from flashvisor.flash.ring import Ring
 from flashvisor.host import powerbutton
+from flashvisor.host.block import BlockFile
 from flashvisor.host.clock import now, ticks
 from flashvisor.host.systemd import Power
+from flashvisor.model.record import RecordKind
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler

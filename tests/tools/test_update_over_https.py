@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
@@ -16,6 +17,7 @@ import pytest
 from flashvisor import errors
 from flashvisor.api.address import parse_address
 from flashvisor.api.client import Client
+from flashvisor.api.offer import link
 from flashvisor.api.routes import Routes
 from flashvisor.api.types import UpdateRequest, UpdateStep
 from flashvisor.cli.main import run
@@ -224,30 +226,37 @@ def test_chunks_are_asked_for_ahead(
     monkeypatch.setattr(updatesocket, "AHEAD", 4)
     slots.image = b""
     slots.__post_init__()
-    with client._socket(Routes.UPDATE) as connection:
-        connection.send(json.dumps({"told": TOLD}))
-        wanted: list[str] = []
-        while len(wanted) < 4:
-            step = json.loads(connection.recv(LIMIT))
-            if not step.get("want", "").startswith("chunks/"):
-                path = releases / step["want"] if step.get("want") else None
-                if path:
-                    connection.send(path.read_bytes() if path.exists() else "")
-                continue
-            wanted.append(step["want"])  # and not answered
-        with pytest.raises(TimeoutError):
-            connection.recv(0.2)
+
+    async def talk() -> list[str]:
+        async with link(client._uri(Routes.UPDATE), client._tls) as connection:
+            await connection.send(json.dumps({"told": TOLD}))
+            wanted: list[str] = []
+            while len(wanted) < 4:
+                want = json.loads(await connection.recv()).get("want", "")
+                if want.startswith("chunks/"):
+                    wanted.append(want)  # and not answered
+                elif want:
+                    path = releases / want
+                    await connection.send(path.read_bytes() if path.exists() else "")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(connection.recv(), 0.2)
+            return wanted
+
+    wanted = asyncio.run(talk())
     assert len(set(wanted)) == 4
 
 
 def test_a_client_that_goes_away_frees_the_server_for_the_next_one(
     client: Client, slots: FakeSlots, releases: Path
 ) -> None:
-    with client._socket(Routes.UPDATE) as connection:
-        connection.send(json.dumps({"told": TOLD}))
-        connection.recv(LIMIT)
-        with pytest.raises(errors.BusyError):
-            client.update(UpdateRequest(told=TOLD), releases)
+    async def talk() -> None:
+        async with link(client._uri(Routes.UPDATE), client._tls) as connection:
+            await connection.send(json.dumps({"told": TOLD}))
+            await connection.recv()
+            with pytest.raises(errors.BusyError):
+                await asyncio.to_thread(client.update, UpdateRequest(told=TOLD), releases)
+
+    asyncio.run(talk())
     done = None
     for _ in ticks(0.05, LIMIT):
         try:
@@ -259,11 +268,16 @@ def test_a_client_that_goes_away_frees_the_server_for_the_next_one(
     assert slots.report().committed == "b"
 
 
-@pytest.mark.parametrize("message", ["", "{", '{"told": 1, "more": 2}', '{"told": "x"}', "x" * 100_000])
+@pytest.mark.parametrize(
+    "message", ["", "{", '{"told": 1, "more": 2}', '{"told": "x"}', '{"told": 1e300}', "x" * 100_000]
+)
 def test_a_first_message_that_is_no_request(client: Client, message: str) -> None:
-    with client._socket(Routes.UPDATE) as connection:
-        connection.send(message)
-        step = json.loads(connection.recv(LIMIT))
+    async def talk() -> Any:  # noqa: ANN401 - JSON
+        async with link(client._uri(Routes.UPDATE), client._tls) as connection:
+            await connection.send(message)
+            return json.loads(await connection.recv())
+
+    step = asyncio.run(talk())
     assert step["error"]["code"] == "FV-NODE-010"
 
 
@@ -275,6 +289,37 @@ def test_the_server_fetches_from_a_web_server_of_the_owners(
         done = client.update(UpdateRequest(told=TOLD, url=url))
     assert (done.version, slots.report().committed) == ("1.1", "b")
     assert done.downloaded < 100_000
+
+
+def test_an_update_by_url_goes_on_without_its_client(
+    client: Client, slots: FakeSlots, releases: Path, tmp_path: Path
+) -> None:
+    del releases
+    with web(tmp_path) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/releases"
+
+        async def ask() -> None:
+            async with link(client._uri(Routes.UPDATE), client._tls) as connection:
+                await connection.send(json.dumps({"told": TOLD, "url": url}))
+                await connection.recv()
+
+        asyncio.run(ask())
+        for _ in ticks(0.05, LIMIT):
+            if slots.report().committed == "b":
+                break
+    assert slots.report().committed == "b"
+
+
+def test_a_bug_in_an_update_is_reported_as_one(
+    client: Client, releases: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:  # noqa: ANN401 - any call
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FakeSlots, "install", broken)
+    with pytest.raises(errors.StrangeAnswerError, match="FV-BUG"):
+        client.update(UpdateRequest(told=TOLD), releases)
+    assert "an update ran into a bug" in caplog.text
 
 
 def test_the_server_fetches_over_http_what_is_signed(client: Client, releases: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from websockets.sync.client import connect
 from flashvisor.api import types
 from flashvisor.api.burning import end_of_burn
 from flashvisor.api.failures import CONNECT_TIMEOUT, failure
-from flashvisor.api.offer import offer
+from flashvisor.api.offer import push
 from flashvisor.api.routes import Answer, Route, Routes
 from flashvisor.errors import (
     FlashvisorError,
@@ -287,11 +287,12 @@ class Client:
             TrustError, NodeError, FlashError: the server refused it, and why.
             UnreadableFileError: a file of the repository cannot be read.
         """
-        with self._socket(Routes.UPDATE) as connection:
-            try:
-                last = offer(connection, request, directory, on_progress)
-            except (TimeoutError, WebSocketException) as error:
-                raise self._failure(error) from error
+        try:
+            last = push(self._uri(Routes.UPDATE), self._tls, request, directory, on_progress)
+        except InvalidStatus as error:
+            raise self._refusal(error.response.status_code, error.response.body) from error
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise self._failure(error) from error
         if isinstance(last, types.ErrorReport):
             raise self._refusal(HTTPStatus.CONFLICT, msgspec.json.encode(last))
         return last
@@ -305,21 +306,9 @@ class Client:
         Raises:
             UnknownGuestError: the site has no such guest.
         """
-        with self._socket(Routes.GUEST_CONSOLE, name=name) as connection:
-            try:
-                refusal = connection.recv(CONNECT_TIMEOUT)
-            except (TimeoutError, WebSocketException) as error:
-                raise self._failure(error) from error
-            if refusal:
-                raise self._refusal(HTTPStatus.CONFLICT, refusal.encode() if isinstance(refusal, str) else refusal)
-            yield Console(connection)
-
-    @contextmanager
-    def _socket(self, route: Route[None], **names: str) -> Iterator[ClientConnection]:
-        uri = f"wss://{self.address.authority}{route.path(**names)}"
         try:
             connection = connect(
-                uri,
+                self._uri(Routes.GUEST_CONSOLE, name=name),
                 ssl=self._tls,
                 server_hostname=SERVER_ALIAS,
                 open_timeout=CONNECT_TIMEOUT,
@@ -331,7 +320,16 @@ class Client:
         except (OSError, TimeoutError, WebSocketException) as error:
             raise self._failure(error) from error
         with connection:
-            yield connection
+            try:
+                refusal = connection.recv(CONNECT_TIMEOUT)
+            except (TimeoutError, WebSocketException) as error:
+                raise self._failure(error) from error
+            if refusal:
+                raise self._refusal(HTTPStatus.CONFLICT, refusal.encode() if isinstance(refusal, str) else refusal)
+            yield Console(connection)
+
+    def _uri(self, route: Route[None], **names: str) -> str:
+        return f"wss://{self.address.authority}{route.path(**names)}"
 
     def _call(self, route: Route[Answer], body: types.Message | None = None, **names: str) -> Answer:
         if body is None:

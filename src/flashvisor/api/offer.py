@@ -3,26 +3,31 @@
 Owns which files of a repository a server may ask for. Does not own the connection (client.py), nor what is in the
 files: the server verifies them (trust/updates.py)::
 
-    offer(connection, request, directory, print)        # Installed, or the ErrorReport of a refusal
+    push(uri, tls, request, directory, print)           # Installed, or the ErrorReport of a refusal
     read_offer(directory, "timestamp.json", 16_384)     # bytes, or None if there is no such file
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
 import msgspec
+from websockets.asyncio.client import connect
 
 from flashvisor.api.types import ErrorReport, Installed, UpdateRequest, UpdateStep
 from flashvisor.errors import StrangeAnswerError, UnreadableFileError
+from flashvisor.trust.certificates import SERVER_ALIAS
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
-    from websockets.sync.client import ClientConnection
+    from websockets.asyncio.client import ClientConnection
 
+OPEN_TIMEOUT = 10.0  # seconds
 # What trust/repository.py writes, and nothing else: no name has a way out of the directory.
 NAMES = re.compile(
     r"timestamp\.json"
@@ -32,8 +37,9 @@ NAMES = re.compile(
 )
 
 
-def offer(
-    connection: ClientConnection,
+def push(
+    uri: str,
+    tls: ssl.SSLContext,
     request: UpdateRequest,
     directory: Path | None,
     on_progress: Callable[[UpdateStep], None],
@@ -41,7 +47,8 @@ def offer(
     """Asks for an update and serves it.
 
     Args:
-        connection: Of Routes.UPDATE.
+        uri: Of Routes.UPDATE.
+        tls: The client's settings.
         request: Which release.
         directory: The repository; None: it has no file, for the server fetches them elsewhere.
         on_progress: Hears of each step that has `progress`.
@@ -49,15 +56,39 @@ def offer(
     Raises:
         StrangeAnswerError: the server says what this version does not know, or wants what it may not have.
         UnreadableFileError: a file cannot be read.
+        OSError, TimeoutError, WebSocketException: the connection failed.
     """
-    connection.send(msgspec.json.encode(request).decode())
+
+    async def talk() -> Installed | ErrorReport:
+        async with link(uri, tls) as connection:
+            return await _offer(connection, request, directory, on_progress)
+
+    return asyncio.run(talk())
+
+
+def link(uri: str, tls: ssl.SSLContext) -> connect:
+    """Returns a connection to be opened.
+
+    In one event loop: websockets' synchronous client reads TLS in one thread and writes in another, which OpenSSL does
+    not allow, and was seen to hang while connecting, two times in about a hundred (17.4, Python 3.11).
+    """
+    return connect(uri, ssl=tls, server_hostname=SERVER_ALIAS, open_timeout=OPEN_TIMEOUT, compression=None, proxy=None)
+
+
+async def _offer(
+    connection: ClientConnection,
+    request: UpdateRequest,
+    directory: Path | None,
+    on_progress: Callable[[UpdateStep], None],
+) -> Installed | ErrorReport:
+    await connection.send(msgspec.json.encode(request).decode())
     while True:
-        step = _step(connection.recv())
+        step = _step(await connection.recv())
         if end := step.installed or step.error:
             return end
         if step.want:
             data = read_offer(directory, step.want, step.limit) if directory else None
-            connection.send("" if data is None else data)
+            await connection.send("" if data is None else data)
         else:
             on_progress(step)
 

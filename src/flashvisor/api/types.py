@@ -13,6 +13,7 @@ from flashvisor.model.record import PROBATION_LIMIT
 
 API_VERSION = 1
 DEFAULT_PORT = 443
+LATEST = 253_402_300_799  # seconds since 1970 UTC: the end of the year 9999, which is as far as dates go
 
 
 class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -239,7 +240,7 @@ class UpdateRequest(Message, frozen=True, kw_only=True):
     version: str = ""
     flavour: str = ""
     force: bool = False
-    told: float
+    told: Annotated[float, Meta(ge=0, le=LATEST)]
     url: str = ""
     probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
     health_url: str = ""

@@ -13,7 +13,8 @@ from flashvisor.api import trial
 from flashvisor.api.types import Installed, SlotsReport, UpdateRequest
 from flashvisor.cli.output import print_json, show_seconds
 from flashvisor.cli.progress import progress
-from flashvisor.cli.session import connect, json_option, node_option
+from flashvisor.cli.session import connector, json_option, node_option
+from flashvisor.cli.trial_options import health_option, probation_option
 from flashvisor.errors import CommandLineError
 from flashvisor.host import clock
 from flashvisor.model.release import Flavour
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from flashvisor.api.client import Client
     from flashvisor.api.types import UpdateStep
-
-PROBATION = 600.0  # seconds
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,20 +49,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     help="Change the server to this hypervisor.",
 )
 @click.option("--force", is_flag=True, help="Also a release that failed on this server before.")
-@click.option(
-    "--probation",
-    type=click.FloatRange(min=1),
-    default=PROBATION,
-    show_default=True,
-    metavar="SECONDS",
-    help="What the release has to show that it is healthy; after that the server goes back.",
-)
-@click.option(
-    "--health-url",
-    default="",
-    metavar="URL",
-    help="The server asks there during the trial; an answer proves its network.",
-)
+@probation_option
+@health_option
 @click.option("--watch/--no-watch", default=True, show_default=True, help="Wait until the trial has ended.")
 @node_option
 @json_option
@@ -96,11 +84,12 @@ def command(
         probation=probation,
         health_url=health_url,
     )
-    with connect(node) as client, _Phases() as phases:
+    connect = connector(node)
+    with connect() as client, _Phases() as phases:
         installed = client.update(request, directory, phases.step)
     if not as_json:
         _print_installed(installed)
-    slots = _watch(node, installed, probation) if watch and not installed.already else None
+    slots = _watch(connect, installed, probation) if watch and not installed.already else None
     seconds = clock.monotonic() - started
     committed = True if installed.already or slots else None
     if as_json:
@@ -111,9 +100,9 @@ def command(
         click.echo("the server restarts and tries it; `flashvisor slots` shows how that goes")
 
 
-def _watch(node: str, installed: Installed, probation: float) -> SlotsReport:
+def _watch(connect: Callable[[], Client], installed: Installed, probation: float) -> SlotsReport:
     with _Phases() as phases:
-        return trial.watch(lambda: connect(node), installed, probation + trial.RESTART, phases.begin)
+        return trial.watch(connect, installed, probation + trial.RESTART, phases.begin)
 
 
 def _print_installed(installed: Installed) -> None:

@@ -24,8 +24,9 @@ from starlette.routing import Route as WebRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flashvisor.api.routes import ALL, Route, Routes
-from flashvisor.api.types import BurnNews, ErrorReport
+from flashvisor.api.types import BurnNews
 from flashvisor.errors import BadRequestError, FlashvisorError
+from flashvisor.node.errorreport import BUG, report_of
 from flashvisor.node.updatesocket import update_socket
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ BODY_LIMIT = 1 << 20  # bytes of a JSON body
 JSON = "application/json"
 LINES = "application/x-ndjson"
 CONSOLE_QUEUE = 256  # chunks that a slow console client may lag behind before it is cut off
-BUG = ErrorReport(
-    code="FV-BUG", what="the server ran into a bug", next_step="`flashvisor node logs` holds the traceback."
-)
 
 
 def make_app(service: Service) -> Starlette:
@@ -159,7 +157,7 @@ def _burn_news(burning: Burning) -> Iterator[bytes]:
         for news in burning.finish():
             yield msgspec.json.encode(news) + b"\n"
     except FlashvisorError as error:
-        yield msgspec.json.encode(BurnNews(error=_report(error))) + b"\n"
+        yield msgspec.json.encode(BurnNews(error=report_of(error))) + b"\n"
     finally:
         burning.close()
 
@@ -179,7 +177,7 @@ def _console(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
         try:
             detach = await run_in_threadpool(service.attach_console, name, hear)
         except FlashvisorError as error:
-            await websocket.send_text(msgspec.json.encode(_report(error)).decode())
+            await websocket.send_text(msgspec.json.encode(report_of(error)).decode())
             await websocket.close()
             return
         await websocket.send_text("")
@@ -250,11 +248,7 @@ def _answer(value: Any) -> Response:  # noqa: ANN401 - any wire type
 async def _error(_request: Request, error: Exception) -> Response:
     # Starlette's signature is wider than what it is registered for.
     known = cast("FlashvisorError", error)
-    return Response(msgspec.json.encode(_report(known)), status_code=known.http_status, media_type=JSON)
-
-
-def _report(error: FlashvisorError) -> ErrorReport:
-    return ErrorReport(code=error.code, what=error.what, evidence=error.evidence, next_step=error.next_step)
+    return Response(msgspec.json.encode(report_of(known)), status_code=known.http_status, media_type=JSON)
 
 
 async def _bug(_request: Request, error: Exception) -> Response:

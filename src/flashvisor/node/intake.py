@@ -14,11 +14,12 @@ of other releases serves as a source of chunks too, and goes when an image is wh
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import UpdateFileMissingError, WrongHashError
+from flashvisor.errors import NoSpaceError, UpdateFileMissingError, WrongHashError
 from flashvisor.flash.chunks import cut
 from flashvisor.host.files import need_space, sha256_file
 from flashvisor.model.release import chunk_path
@@ -73,14 +74,19 @@ def assemble(
         need_space(directory, manifest.length, f"release {manifest.name} {manifest.version}")
         with image.open("wb") as file:
             file.truncate(manifest.length)
-    with image.open("r+b") as file:
-        growing = _Growing(file, manifest.chunks)
-        if begun:
-            growing.recognise()
-        tell(growing.there)
-        growing.take_from(_all_held(held, directory, image))
-        reused = growing.there
-        growing.download(source, tell)
+    try:
+        with image.open("r+b") as file:
+            growing = _Growing(file, manifest.chunks)
+            if begun:
+                growing.recognise()
+            tell(growing.there)
+            growing.take_from(_all_held(held, directory, image))
+            reused = growing.there
+            growing.download(source, tell)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise NoSpaceError(f"memory ran out while release {manifest.name} {manifest.version} came in") from error
     if sha256_file(image) != manifest.sha256:
         image.unlink()
         raise WrongHashError(f"the chunks of {manifest.name} {manifest.version} are not those of its image")

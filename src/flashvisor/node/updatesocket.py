@@ -18,8 +18,9 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect
 
-from flashvisor.api.types import ErrorReport, UpdateRequest, UpdateStep
+from flashvisor.api.types import UpdateRequest, UpdateStep
 from flashvisor.errors import BadRequestError, FlashvisorError, ReleaseSourceError
+from flashvisor.node.errorreport import BUG, report_of
 from flashvisor.node.sources import Source
 
 if TYPE_CHECKING:
@@ -56,7 +57,11 @@ def update_socket(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
         except FlashvisorError as error:
             log.info("update: %s", error.what)
             await run_in_threadpool(push.drain)
-            last = UpdateStep(error=_report(error))
+            last = UpdateStep(error=report_of(error))
+        except Exception:
+            log.exception("an update ran into a bug")
+            await run_in_threadpool(push.drain)
+            last = UpdateStep(error=BUG)
         with suppress(*GONE):
             await websocket.send_text(_encode(last))
             await websocket.close()
@@ -139,7 +144,3 @@ def _decode(text: str) -> UpdateRequest:
 
 def _encode(step: UpdateStep) -> str:
     return msgspec.json.encode(step).decode()
-
-
-def _report(error: FlashvisorError) -> ErrorReport:
-    return ErrorReport(code=error.code, what=error.what, evidence=error.evidence, next_step=error.next_step)

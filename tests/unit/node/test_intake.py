@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from flashvisor import errors
 from flashvisor.host.files import sha256_file
 from flashvisor.model.release import Chunk, chunk_path
-from flashvisor.node.intake import assemble
+from flashvisor.node.intake import _Growing, assemble
 from sim.reposim import RepoSim, image_of, manifest_of, repository
 
 if TYPE_CHECKING:
@@ -132,6 +133,15 @@ def test_no_room(tmp_path: Path, source: RepoSim) -> None:
     with pytest.raises(errors.NoSpaceError, match=r"release flashvisor 1\.1"):
         assemble(huge, tmp_path, held=[], source=source)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_runs_out_on_the_way(tmp_path: Path, source: RepoSim, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_Growing, "download", full)
+    with pytest.raises(errors.NoSpaceError, match="memory ran out"):
+        assemble(MANIFEST, tmp_path, held=[], source=source)
 
 
 def test_the_file_is_named_after_its_hash(tmp_path: Path, source: RepoSim) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -27,8 +27,12 @@ from flashvisor.errors import (
     FlashvisorError,
     ImageNotUploadedError,
     NothingToConfirmError,
+    NoTpmError,
     UnknownGuestError,
 )
+
+if TYPE_CHECKING:
+    from sim.tpmsim import TpmSim
 
 MIB = 1 << 20  # bytes
 
@@ -44,6 +48,7 @@ class NodeSim:
     power: str = ""
     enrolled: tuple[types.FirmwareWrite, ...] = ()
     released: types.FirmwareWrite | None = None
+    tpm: TpmSim | None = None
     calls: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
@@ -129,6 +134,12 @@ class NodeSim:
 
     def _release(self, body: types.ReleaseRequest) -> None:
         self.released = body.write
+
+    def _attest(self, body: types.AttestRequest) -> types.AttestReport:
+        if self.tpm is None:
+            raise NoTpmError("this server has no TPM 2.0")
+        found = self.tpm.quote(body.nonce, body.pcrs)
+        return types.AttestReport(**vars(found))
 
     def _images(self, _: bytes) -> tuple[types.ImageReport, ...]:
         return tuple(self.images.values())

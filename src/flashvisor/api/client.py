@@ -170,6 +170,10 @@ class Client:
         """Hands the server over: keys out of the firmware, state wiped, restart as nobody's server."""
         self._call(Routes.RELEASE, types.ReleaseRequest(write=write))
 
+    def attest(self, nonce: bytes, pcrs: Sequence[int]) -> types.AttestReport:
+        """Has the server's TPM sign a nonce and its PCRs; trust/attest.py checks what comes back."""
+        return self._call(Routes.ATTEST, types.AttestRequest(nonce=nonce, pcrs=tuple(pcrs)))
+
     def images(self) -> tuple[types.ImageReport, ...]:
         """Returns the images that the server holds."""
         return self._call(Routes.IMAGES)

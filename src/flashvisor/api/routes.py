@@ -42,6 +42,7 @@ class Routes:
     CONFIRM = Route("confirm", "POST", "/v1/confirm", answer=types.SiteReport)
     ENROL = Route("enrol", "POST", "/v1/enrol", body=types.EnrolRequest, answer=types.EnrolReport)
     RELEASE: Route[None] = Route("release", "POST", "/v1/release", body=types.ReleaseRequest)
+    ATTEST = Route("attest", "POST", "/v1/attest", body=types.AttestRequest, answer=types.AttestReport)
     IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
     IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
     GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])

@@ -72,6 +72,7 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.CONFIRM.name: lambda service, _body, _names: service.confirm(),
     Routes.ENROL.name: lambda service, body, _names: service.enrol(body),
     Routes.RELEASE.name: lambda service, body, _names: service.release(body),
+    Routes.ATTEST.name: lambda service, body, _names: service.attest(body),
     Routes.IMAGES.name: lambda service, _body, _names: service.images(),
     Routes.GUESTS.name: lambda service, _body, _names: service.guests(),
     Routes.GUEST.name: lambda service, _body, names: service.guest(names["name"]),

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from flashvisor.errors import DamagedDiskError
+from flashvisor.errors import DamagedDiskError, NoTpmError
 from flashvisor.host.blkid import Signature
 from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
@@ -21,9 +21,10 @@ from flashvisor.host.netlink import Address
 from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from flashvisor.host.systemd import Power
+    from flashvisor.host.tpm import Quote
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
     from flashvisor.node.probes import Target
@@ -78,6 +79,7 @@ class FakeMachine:
         self.damaged: set[str] = set()
         self.variables = EfiVars(Path("/nonexistent"))
         self.signed: dict[str, bytes] = {}
+        self.tpm: Callable[[bytes, Sequence[int]], Quote] | None = None
 
     def memory(self) -> Memory:
         """Returns what was given."""
@@ -149,6 +151,12 @@ class FakeMachine:
     def signatures(self) -> dict[str, bytes]:
         """Returns `signed`."""
         return self.signed
+
+    def quote(self, nonce: bytes, pcrs: Sequence[int]) -> Quote:
+        """Asks `tpm`: a test may give one."""
+        if self.tpm is None:
+            raise NoTpmError("a fake machine has no TPM")
+        return self.tpm(nonce, pcrs)
 
     def flash_bytes_written(self) -> int:
         """There is no flash."""

@@ -33,6 +33,7 @@ from flashvisor.host import (
     pe,
     sysctl,
     systemd,
+    tpm,
     uevent,
 )
 from flashvisor.host.blkid import Signature
@@ -41,7 +42,7 @@ from flashvisor.host.efivars import EfiVars
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.netlink import Address
@@ -106,6 +107,9 @@ class Machine(Protocol):
 
     def signatures(self) -> dict[str, bytes]:
         """Returns the signatures (PE's certificate table) of the image in each slot that holds one, by slot."""
+
+    def quote(self, nonce: bytes, pcrs: Sequence[int]) -> tpm.Quote:
+        """Has the TPM sign a nonce and its PCRs (ascending); raises as `host.tpm.quote`."""
 
     def flash_bytes_written(self) -> int:
         """Returns the bytes written to the flash device since boot, by the kernel's count."""
@@ -202,6 +206,10 @@ class RealMachine:
                 mtools.read_file(self._flash.with_name(PARTITIONS[slot].label), BOOT_FILE, image)
                 found[slot] = pe.certificate_table(image)
         return found
+
+    def quote(self, nonce: bytes, pcrs: Sequence[int]) -> tpm.Quote:
+        """Asks the TPM."""
+        return tpm.quote(nonce, pcrs)
 
     def flash_bytes_written(self) -> int:
         """Returns the count of the disk that the state ring is on."""

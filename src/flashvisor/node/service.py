@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport
+from flashvisor.api.types import AttestReport, GuestReport, ImageReport, LogLine, NodeReport
 from flashvisor.errors import BadRequestError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flashvisor.api.types import (
         ApplyReport,
         ApplyRequest,
+        AttestRequest,
         EnrolReport,
         EnrolRequest,
         PlanReport,
@@ -118,6 +119,19 @@ class Service:
         take_keys_out(self._sources.machine, request.write)
         self._on_wipe()
         self._on_power(Power.REBOOT)
+
+    def attest(self, request: AttestRequest) -> AttestReport:
+        """Has the TPM sign what was measured; raises as `host.tpm.quote`.
+
+        Raises:
+            BadRequestError: a PCR is named twice, or out of order.
+        """
+        if list(request.pcrs) != sorted(set(request.pcrs)):
+            raise BadRequestError(f"expected ascending PCRs, got {request.pcrs}")
+        found = self._sources.machine.quote(request.nonce, request.pcrs)
+        return AttestReport(
+            quoted=found.quoted, signature=found.signature, key=found.key, values=found.values, log=found.log
+        )
 
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from msgspec import structs
 
 from flashvisor.api.address import parse_address
 from flashvisor.api.client import Client, tls_context
@@ -23,6 +24,7 @@ from flashvisor.errors import (
     NoDataDiskError,
     NotAnImageError,
     NothingToConfirmError,
+    NoTpmError,
     UnknownGuestError,
     UnknownKeyError,
 )
@@ -32,14 +34,17 @@ from flashvisor.host.block import BlockFile
 from flashvisor.host.clock import now, ticks
 from flashvisor.host.console import Console
 from flashvisor.host.systemd import Power
+from flashvisor.host.tpm import Quote
 from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
+from flashvisor.trust import quote
 from flashvisor.trust.certificates import SERVER_ALIAS
 from flashvisor.trust.secureboot import release
 from sim.nodekit import RING_SIZE, SITE, request, sha256, uki
+from sim.tpmsim import TpmSim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -357,6 +362,20 @@ def test_the_agent_reports_to_systemd_also_while_a_site_is_being_taken_back(
             assert [manager.recv(100) for _ in range(5)] == [b"READY=1", *[b"WATCHDOG=1"] * 4]
             assert ticks_begun == [1]
             ended.set()
+
+
+def test_a_quote_comes_through_whole(running: Agent, client: Client) -> None:
+    with pytest.raises(NoTpmError):
+        client.attest(b"nonce", (0,))
+    machine, sim = running.parts.machine if running.parts else None, TpmSim()
+    assert isinstance(machine, FakeMachine)
+    machine.tpm = sim.quote
+    sim.extend(4, bytes(range(256)))
+    report = client.attest(b"nonce", (0, 4))
+    assert quote.check(Quote(**structs.asdict(report)), b"nonce", (0, 4))
+    for nonce, pcrs in ((b"nonce", (4, 0)), (b"nonce", (4, 4)), (b"nonce", ()), (b"nonce", (24,)), (b"n" * 33, (0,))):
+        with pytest.raises(BadRequestError):
+            client.attest(nonce, pcrs)
 
 
 def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path, keyring: Keyring) -> None:

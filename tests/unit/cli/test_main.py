@@ -78,6 +78,7 @@ HELPERS = {
     "nodebook",
     "output",
     "passphrase",
+    "pins",
     "progress",
     "session",
     "terminal_session",

@@ -81,7 +81,6 @@ def test_what_was_built_is_what_was_measured(
     verdict = json.loads(capsys.readouterr().out)
     assert verdict["code"] == "FV-TRUST-208"
     assert [each["what"] for each in verdict["findings"] if not each["good"]] == [
-        f"another image was started: expected flashvisor 9 (sha256 {'0' * 16}…), "
-        f"measured sha256 {real.image[:16]}…, sha256 {real.kernel[:16]}…",
+        f"another image was started: expected flashvisor 9 (sha256 {'0' * 16}…), measured sha256 {real.image[:16]}…",
         "its kernel command line (.cmdline) is not the one that was built",
     ]

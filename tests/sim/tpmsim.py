@@ -115,7 +115,6 @@ def start(tpm: TpmSim, image: Measurements) -> None:
     for section in image.sections:
         tpm.extend(11, section.name.encode() + b"\0", IPL)
         tpm.extend(11, b"its name", IPL, bytes.fromhex(section.sha256))
-    tpm.extend(4, b"its path", PROGRAM, bytes.fromhex(image.kernel))
 
 
 def boot(tpm: TpmSim, image: Measurements, keys: Mapping[str, bytes], *, on: bool = True) -> None:

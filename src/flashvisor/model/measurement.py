@@ -28,13 +28,11 @@ class Measurements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Args:
         title: What people call it: "flashvisor 0.1.0".
         image: Its Authenticode hash, which firmware extends PCR 4 by.
-        kernel: That of the kernel in it, which firmware extends PCR 4 by when the stub starts it.
         sections: Those that the stub extends PCR 11 by, in its order.
     """
 
     title: str
     image: Sha256
-    kernel: Sha256
     sections: tuple[Section, ...]
 
 

@@ -123,6 +123,8 @@ def _events(log: bytes) -> list[Event]:
     head = log[_FIRST.size : _FIRST.size + length]
     if kind != NO_ACTION or not head.startswith(SPEC_ID):
         raise ValueError("expected a log with digests of several algorithms (Spec ID Event03)")
+    if len(head) != length:
+        raise ValueError("the log ends within its first event")
     (count,) = struct.unpack_from("<I", head, SPEC_ID_AT - 4)
     sizes = dict(_ALGORITHM.unpack_from(head, SPEC_ID_AT + index * _ALGORITHM.size) for index in range(count))
     if sizes.get(SHA256) != DIGEST:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 IMAGE = Measurements(
     title="flashvisor 1.0",
     image=hashlib.sha256(b"image").hexdigest(),
-    kernel=hashlib.sha256(b"kernel").hexdigest(),
     sections=(Section(".linux", hashlib.sha256(b"linux").hexdigest()),),
 )
 

@@ -39,11 +39,10 @@ HEAD = struct.pack("<II20sI", 0, NO_ACTION, bytes(20), len(HEAD_DATA)) + HEAD_DA
 
 @dataclass
 class TpmSim:
-    """One TPM with one key. `attributes` are the key's; `resets` counts power-ons."""
+    """One TPM with one key. `attributes` are the key's."""
 
     events: list[Event] = field(default_factory=list)
     attributes: int = tpm.ATTRIBUTES
-    resets: int = 1
     private: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def extend(self, pcr: int, data: bytes, kind: int = ACTION, digest: bytes | None = None) -> None:
@@ -66,7 +65,7 @@ class TpmSim:
         bits = sum(1 << pcr for pcr in pcrs).to_bytes(3, "little")
         quoted = (
             struct.pack(">IHH2sH", 0xFF544347, 0x8018, 2, b"me", len(nonce)) + nonce
-            + struct.pack(">QIIBQ", 1234, self.resets, 0, 1, 5678)
+            + struct.pack(">QIIBQ", 1234, 7, 0, 1, 5678)
             + struct.pack(">IHB", 1, 0xB, 3) + bits + struct.pack(">H", len(composite)) + composite
         )  # fmt: skip
         return tpm.Quote(quoted, self.sign(quoted), self.key(), values, self.log())

@@ -91,9 +91,8 @@ def test_the_key_is_the_tpms_own_for_ever(tmp_path: Path) -> None:
         second = quote.check(ask(transmit, b"m"), b"m", PCRS)
     with started(tmp_path / "other") as transmit:
         other = quote.check(ask(transmit), NONCE, PCRS)
-    assert first.key == second.key
-    assert second.resets > first.resets
-    assert other.key != first.key
+    assert first == second
+    assert other != first
 
 
 def test_nothing_is_left_in_the_tpm(tmp_path: Path) -> None:

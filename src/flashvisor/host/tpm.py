@@ -24,21 +24,20 @@ if TYPE_CHECKING:
 
 DEVICE = Path("/dev/tpmrm0")
 EVENT_LOG = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
-NONCE_LIMIT = 32  # bytes: TPM2B_DATA takes at least a SHA-256 digest (P2, 10.4.3)
 PCR_LIMIT = 24  # PC Client platforms have 24
-READ_LIMIT = 8  # PCRs that one TPM2_PCR_Read answers at most (P2, 10.9.7: TPML_DIGEST)
+READ_LIMIT = 8  # PCRs that one TPM2_PCR_Read answers at most (P2, TPML_DIGEST)
 ANSWER_LIMIT = 4096  # bytes; the kernel's own limit (TPM_BUFSIZE)
 
 SHA256, NULL, ECDSA, ECC, P256 = 0x000B, 0x0010, 0x0018, 0x0023, 0x0003
 NO_SESSIONS, SESSIONS = 0x8001, 0x8002
 CREATE_PRIMARY, FLUSH_CONTEXT, QUOTE, PCR_READ = 0x131, 0x165, 0x158, 0x17E
 ENDORSEMENT = 0x4000000B
-# TPM_RS_PW, no nonce, continueSession, an empty password (P2, 10.13.2)
+# TPM_RS_PW, no nonce, continueSession, an empty password (P2, TPMS_AUTH_COMMAND)
 EMPTY_PASSWORD = struct.pack(">IHBH", 0x40000009, 0, 1, 0)
-# fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign (P2, 8.3.2). Restricted: it signs
+# fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign (P2, TPMA_OBJECT). Restricted: it signs
 # only what the TPM itself made, so that nobody can have it sign a quote of his own.
 ATTRIBUTES = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 16 | 1 << 18
-# TPMT_PUBLIC (P2, 12.2.4): ECC, SHA-256, no policy, no symmetric algorithm, ECDSA with SHA-256, P-256, no KDF, no point
+# TPMT_PUBLIC (P2): ECC, SHA-256, no policy, no symmetric algorithm, ECDSA with SHA-256, P-256, no KDF, no point
 TEMPLATE = struct.pack(
     ">HHIHHHHHHHH", ECC, SHA256, ATTRIBUTES, 0, NULL, ECDSA, SHA256, P256, NULL, 0, 0
 )  # fmt: skip
@@ -179,7 +178,7 @@ def _call(
 
 
 def _selection(pcrs: Sequence[int]) -> bytes:
-    """TPML_PCR_SELECTION of one bank: SHA-256 (P2, 10.6.2)."""
+    """TPML_PCR_SELECTION of one bank: SHA-256 (P2)."""
     bits = sum(1 << pcr for pcr in pcrs)
     return struct.pack(">IHB", 1, SHA256, PCR_LIMIT // 8) + bits.to_bytes(PCR_LIMIT // 8, "little")
 

@@ -83,7 +83,7 @@ def read(answer: Quote, nonce: bytes) -> Measured:
         EventLogFormatError: the log cannot be read.
         FalseEventLogError: the log leads elsewhere.
     """
-    signed = quote.check(answer, nonce, PCRS)
+    key = quote.check(answer, nonce, PCRS)
     values = dict(zip(PCRS, answer.values, strict=True))
     events = measure.parse(answer.log)
     replayed = measure.replay(events)
@@ -96,7 +96,7 @@ def read(answer: Quote, nonce: bytes) -> Measured:
         raise FalseEventLogError(
             f"the event log does not explain what the TPM holds in PCR {names}", evidence="\n".join(lines)
         )
-    return Measured(key=signed.key, events=events, values=values)
+    return Measured(key=key, events=events, values=values)
 
 
 def compare(

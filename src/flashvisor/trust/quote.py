@@ -3,16 +3,15 @@
 Owns the signature and the form of what was signed. Does not own whose TPM it is: the caller compares `name_of(key)`
 with the one it knows. No chain of certificates is checked: see docs/adr/0020. ::
 
-    check(answer, nonce, (0, 2, 4, 7, 11))      # Statement(key="000b…", starts=3)
+    check(answer, nonce, (0, 2, 4, 7, 11))      # "000b…"
 
-Source: TCG TPM 2.0 Library 1.59, part 2: TPMS_ATTEST (10.12.12), TPMT_PUBLIC (12.2.4), TPMT_SIGNATURE (11.3.4).
+Source: TCG TPM 2.0 Library 1.59, part 2: TPMS_ATTEST, TPMT_PUBLIC, TPMT_SIGNATURE.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
@@ -33,21 +32,13 @@ GENERATED, ATTEST_QUOTE = 0xFF544347, 0x8018  # TPM_GENERATED_VALUE, TPM_ST_ATTE
 REQUIRED = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 18
 
 
-@dataclass(frozen=True)
-class Statement:
-    """What a TPM signed: the name of the key (hex), and how often the machine was reset since the TPM was cleared."""
-
-    key: str
-    resets: int
-
-
 def name_of(key: bytes) -> str:
     """Returns a public area's Name, hex: algorithm and digest (P1, 16)."""
     return (struct.pack(">H", SHA256) + hashlib.sha256(key).digest()).hex()
 
 
-def check(answer: Quote, nonce: bytes, pcrs: Sequence[int]) -> Statement:
-    """Makes sure that a TPM signed these PCRs' values just now.
+def check(answer: Quote, nonce: bytes, pcrs: Sequence[int]) -> str:
+    """Makes sure that a TPM signed these PCRs' values just now; returns the name of its key (hex).
 
     Args:
         answer: The server's, unchecked.
@@ -61,11 +52,12 @@ def check(answer: Quote, nonce: bytes, pcrs: Sequence[int]) -> Statement:
         public = _public_key(_Reader(answer.key))
         signature = _signature(_Reader(answer.signature))
         public.verify(signature, answer.quoted, ec.ECDSA(hashes.SHA256()))
-        return _statement(answer, nonce, pcrs)
+        _compare(answer, nonce, pcrs)
     except InvalidSignature as error:
         raise BadQuoteError("the TPM's statement is not signed by the key that came with it") from error
     except (struct.error, ValueError) as error:
         raise BadQuoteError("the TPM's statement is not what was asked for", evidence=str(error)) from error
+    return name_of(answer.key)
 
 
 class _Reader:
@@ -128,7 +120,7 @@ def _signature(reader: _Reader) -> bytes:
     return encode_dss_signature(r, s)
 
 
-def _statement(answer: Quote, nonce: bytes, pcrs: Sequence[int]) -> Statement:
+def _compare(answer: Quote, nonce: bytes, pcrs: Sequence[int]) -> None:
     """Reads TPMS_ATTEST of a quote, and compares it with the question and with the values that came along."""
     reader = _Reader(answer.quoted)
     reader.expect("I", GENERATED, "the mark of a TPM's own structures")
@@ -136,9 +128,7 @@ def _statement(answer: Quote, nonce: bytes, pcrs: Sequence[int]) -> Statement:
     reader.sized()  # the signer's qualified name, which depends on its hierarchy
     if reader.sized() != nonce:
         raise ValueError("it answers another question: the nonce is not ours")
-    reader.number("Q")  # clock
-    resets = reader.number("I")
-    reader.take(4 + 1 + 8)  # restarts, safe, firmware version
+    reader.take(8 + 4 + 4 + 1 + 8)  # clock, resets, restarts, safe, firmware version
     reader.expect("I", 1, "the number of banks")
     reader.expect("H", SHA256, "the bank")
     bits = int.from_bytes(reader.take(reader.number("B")), "little")
@@ -149,4 +139,3 @@ def _statement(answer: Quote, nonce: bytes, pcrs: Sequence[int]) -> Statement:
     sizes = [len(value) for value in answer.values]
     if sizes != [len(composite)] * len(pcrs) or hashlib.sha256(b"".join(answer.values)).digest() != composite:
         raise ValueError("the values that came along are not those that were signed")
-    return Statement(key=name_of(answer.key), resets=resets)

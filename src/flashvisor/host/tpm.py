@@ -34,8 +34,8 @@ CREATE_PRIMARY, FLUSH_CONTEXT, QUOTE, PCR_READ = 0x131, 0x165, 0x158, 0x17E
 ENDORSEMENT = 0x4000000B
 # TPM_RS_PW, no nonce, continueSession, an empty password (P2, TPMS_AUTH_COMMAND)
 EMPTY_PASSWORD = struct.pack(">IHBH", 0x40000009, 0, 1, 0)
-# fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign (P2, TPMA_OBJECT). Restricted: it signs
-# only what the TPM itself made, so that nobody can have it sign a quote of his own.
+# fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign (P2, TPMA_OBJECT). Restricted: it
+# signs only what the TPM itself made, so that nobody can have it sign a quote of his own.
 ATTRIBUTES = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 16 | 1 << 18
 # TPMT_PUBLIC (P2): ECC, SHA-256, no policy, no symmetric algorithm, ECDSA with SHA-256, P-256, no KDF, no point
 TEMPLATE = struct.pack(
@@ -92,6 +92,8 @@ def quote(nonce: bytes, pcrs: Sequence[int], *, device: Path = DEVICE, log: Path
 
     try:
         quoted, signature, key, values = signed(transmit, nonce, pcrs)
+    except struct.error as error:
+        raise TpmRefusedError("this server's TPM cut an answer short", evidence=str(error)) from error
     finally:
         os.close(handle)
     try:

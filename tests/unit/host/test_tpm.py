@@ -65,6 +65,9 @@ def test_a_server_without_tpm_or_log(tmp_path: Path, monkeypatch: pytest.MonkeyP
     device.touch()
     with pytest.raises(TpmRefusedError, match="with 0 bytes"):
         tpm.quote(b"n", (0,), device=device)
+    monkeypatch.setattr(tpm, "signed", lambda *_: struct.unpack(">I", b""))
+    with pytest.raises(TpmRefusedError, match="cut an answer short"):
+        tpm.quote(b"n", (0,), device=device)
     monkeypatch.setattr(tpm, "signed", lambda *_: (b"", b"", b"", ()))
     with pytest.raises(NoEventLogError, match="No such file"):
         tpm.quote(b"n", (0,), device=device, log=tmp_path / "log")

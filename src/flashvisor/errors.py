@@ -655,6 +655,71 @@ class NoTrustRootError(TrustError):
     advice = "Burn its flash anew: `flashvisor build` puts the owner's root of trust into flash.img."
 
 
+# --- ATTEST: what a server's TPM says that it started --------------------------------------------------------
+
+
+class NoTpmError(TrustError):
+    """The server has no TPM 2.0 that works, so nobody can tell from outside what it started."""
+
+    code = "FV-TRUST-201"
+    http_status = 503
+    advice = "Switch the TPM on in the firmware's setup, or build one in; the server works without it."
+
+
+class TpmRefusedError(TrustError):
+    """The server's TPM refused a command. Its number is explained in TPM 2.0 Library, part 2, 6.6 (TPM_RC)."""
+
+    code = "FV-TRUST-202"
+    http_status = 503
+    advice = "Look into the firmware's setup: the endorsement hierarchy and the SHA-256 bank of the TPM must be on."
+
+
+class NoEventLogError(TrustError):
+    """The firmware left no event log: what the TPM's values were made of cannot be told."""
+
+    code = "FV-TRUST-203"
+    http_status = 503
+    advice = "Start the server by UEFI with its TPM switched on; update a firmware that still leaves no log."
+
+
+class BadQuoteError(TrustError):
+    """What should be a TPM's signed statement is not: wrong form, wrong signature, or an answer to another question."""
+
+    code = "FV-TRUST-204"
+    advice = "Ask once more. If it happens again, something stands between you and the server's TPM: do not trust it."
+
+
+class EventLogFormatError(TrustError):
+    """A firmware's event log is not in the form of the TCG's PC Client profile with SHA-256 digests."""
+
+    code = "FV-TRUST-205"
+    advice = "Switch on the TPM's SHA-256 bank in the firmware's setup; TPM 1.2 and SHA-1 alone are not enough."
+
+
+class FalseEventLogError(TrustError):
+    """The event log does not lead to the values that the TPM signed: it is incomplete, or somebody changed it."""
+
+    code = "FV-TRUST-206"
+    advice = "Restart the server and ask again. If it stays so, the system that answers is not to be trusted."
+
+
+class OtherTpmError(TrustError):
+    """The server's TPM is not the one that it had when it was attested first."""
+
+    code = "FV-TRUST-207"
+    advice = (
+        "If another server has this address now, or the TPM was changed, say so: `flashvisor attest --renew`. "
+        "Otherwise another machine answers for yours."
+    )
+
+
+class OtherMeasurementsError(TrustError):
+    """The server did not start what was expected, or not as expected. The lines above say what differs."""
+
+    code = "FV-TRUST-208"
+    advice = "Name the measurements of the image that should run (`--image FILE`), or find out who changed the server."
+
+
 # --- NODE ---------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -28,9 +28,13 @@ from flashvisor.errors import (
     FlashvisorError,
     ImageNotUploadedError,
     NothingToConfirmError,
+    NoTpmError,
     UnknownGenerationError,
     UnknownGuestError,
 )
+
+if TYPE_CHECKING:
+    from sim.tpmsim import TpmSim
 
 MIB = 1 << 20  # bytes
 
@@ -52,6 +56,7 @@ class NodeSim:
     released: types.FirmwareWrite | None = None
     media: tuple[types.Medium, ...] = ()
     burned: tuple[str, int] | None = None
+    tpm: TpmSim | None = None
     calls: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
@@ -161,6 +166,12 @@ class NodeSim:
     def _slots(self, _: bytes) -> types.SlotsReport:
         self.refuse_connections += self.refuse_after.pop(self.calls.count("slots"), 0)
         return self.slots_reports.pop(0) if len(self.slots_reports) > 1 else self.slots_reports[0]
+
+    def _attest(self, body: types.AttestRequest) -> types.AttestReport:
+        if self.tpm is None:
+            raise NoTpmError("this server has no TPM 2.0")
+        found = self.tpm.quote(body.nonce, body.pcrs)
+        return types.AttestReport(**vars(found))
 
     def _images(self, _: bytes) -> tuple[types.ImageReport, ...]:
         return tuple(self.images.values())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from msgspec import structs
 
 from flashvisor.api.address import parse_address
 from flashvisor.api.client import Client, tls_context
@@ -22,6 +23,7 @@ from flashvisor.errors import (
     NoDataDiskError,
     NotAnImageError,
     NothingToConfirmError,
+    NoTpmError,
     UnknownGenerationError,
     UnknownGuestError,
     UnknownKeyError,
@@ -31,15 +33,18 @@ from flashvisor.host import powerbutton
 from flashvisor.host.block import BlockFile
 from flashvisor.host.clock import now, ticks
 from flashvisor.host.systemd import Power
+from flashvisor.host.tpm import Quote
 from flashvisor.model.record import RecordKind
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
+from flashvisor.trust import quote
 from flashvisor.trust.certificates import SERVER_ALIAS
 from flashvisor.trust.secureboot import release
 from sim.agentkit import agent, authority, make_ring
 from sim.nodekit import SITE, request, sha256, uki
+from sim.tpmsim import TpmSim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -336,6 +341,20 @@ def test_flash_boots_and_history_are_told(client: Client, image: Path) -> None:
     assert client.site_generation(1) == client.site()
     with pytest.raises(UnknownGenerationError):
         client.site_generation(2)
+
+
+def test_a_quote_comes_through_whole(running: Agent, client: Client) -> None:
+    with pytest.raises(NoTpmError):
+        client.attest(b"nonce", (0,))
+    machine, sim = running.parts.machine if running.parts else None, TpmSim()
+    assert isinstance(machine, FakeMachine)
+    machine.tpm = sim.quote
+    sim.extend(4, bytes(range(256)))
+    report = client.attest(b"nonce", (0, 4))
+    assert quote.check(Quote(**structs.asdict(report)), b"nonce", (0, 4))
+    for nonce, pcrs in ((b"nonce", (4, 0)), (b"nonce", (4, 4)), (b"nonce", ()), (b"nonce", (24,)), (b"n" * 33, (0,))):
+        with pytest.raises(BadRequestError):
+            client.attest(nonce, pcrs)
 
 
 def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path, keyring: Keyring) -> None:

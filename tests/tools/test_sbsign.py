@@ -10,6 +10,7 @@ import pytest
 from flashvisor.errors import BadSignatureError, CommandFailedError
 from flashvisor.host import sbsign
 from flashvisor.host.pe import certificate_table
+from flashvisor.image.measurements import authenticode
 from flashvisor.trust.certificates import to_der
 
 if TYPE_CHECKING:
@@ -109,3 +110,15 @@ def test_the_signature_stands_in_the_certificate_table(image: Path, keyring: Key
     assert certificate_table(image) == b""
     sign(image, tmp_path / "signed.efi", keyring)
     assert to_der(keyring.certificate("db")) in certificate_table(tmp_path / "signed.efi")
+
+
+@pytest.mark.parametrize("odd", [b"", b"tail"])
+def test_our_authenticode_hash_is_the_one_that_sbsign_signs(image: Path, keyring: Keyring, odd: bytes) -> None:
+    image.write_bytes(smallest_efi() + odd)
+    signed = image.with_name("signed.efi")
+    sign(image, signed, keyring)
+    digest = bytes.fromhex(authenticode(signed.read_bytes(), signed.name))
+    assert digest in certificate_table(signed)
+    changed = bytearray(signed.read_bytes())
+    changed[HEADERS] ^= 1
+    assert bytes.fromhex(authenticode(bytes(changed), "changed")) != digest

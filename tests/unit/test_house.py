@@ -33,7 +33,8 @@ ADMIN = {
     "flashvisor.trust.certificates", "flashvisor.trust.keyring",
     "flashvisor.trust.keystore", "flashvisor.trust.backup", "flashvisor.trust.secureboot",
     "flashvisor.trust.publickeys", "flashvisor.trust.keymaker", "flashvisor.trust.repository",
-    "flashvisor.trust.roles", "flashvisor.trust.rootchain",
+    "flashvisor.trust.roles", "flashvisor.trust.rootchain", "flashvisor.trust.attest", "flashvisor.trust.measure",
+    "flashvisor.trust.quote",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]
 

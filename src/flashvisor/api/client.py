@@ -189,6 +189,10 @@ class Client:
         """Restarts the server into the image that it was shipped with."""
         self._call(Routes.FACTORY_RESET, types.FactoryResetRequest(keep_site=keep_site))
 
+    def attest(self, nonce: bytes, pcrs: Sequence[int]) -> types.AttestReport:
+        """Has the server's TPM sign a nonce and its PCRs; trust/attest.py checks what comes back."""
+        return self._call(Routes.ATTEST, types.AttestRequest(nonce=nonce, pcrs=tuple(pcrs)))
+
     def images(self) -> tuple[types.ImageReport, ...]:
         """Returns the images that the server holds."""
         return self._call(Routes.IMAGES)

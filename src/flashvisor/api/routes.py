@@ -49,6 +49,7 @@ class Routes:
     ROLLBACK: Route[None] = Route("rollback", "POST", "/v1/rollback", body=types.RollbackRequest)
     FACTORY_RESET: Route[None] = Route("factory_reset", "POST", "/v1/factory-reset", body=types.FactoryResetRequest)
     UPDATE: Route[None] = Route("update", "WS", "/v1/update")
+    ATTEST = Route("attest", "POST", "/v1/attest", body=types.AttestRequest, answer=types.AttestReport)
     IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
     IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
     MEDIA = Route("media", "GET", "/v1/media", answer=tuple[types.Medium, ...])

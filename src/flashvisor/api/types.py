@@ -191,6 +191,23 @@ class EnrolReport(Message, frozen=True, kw_only=True):
     secure_boot: bool
 
 
+class AttestRequest(Message, frozen=True, kw_only=True):
+    """A question to the TPM: 1 to 32 bytes that it signs along, and the PCRs it is about, ascending."""
+
+    nonce: Annotated[bytes, Meta(min_length=1, max_length=32)]
+    pcrs: Annotated[tuple[Annotated[int, Meta(ge=0, lt=24)], ...], Meta(min_length=1, max_length=24)]
+
+
+class AttestReport(Message, frozen=True, kw_only=True):
+    """The TPM's answer in its own forms (host/tpm.py), base64 in JSON, and the firmware's event log."""
+
+    quoted: bytes
+    signature: bytes
+    key: bytes
+    values: tuple[bytes, ...]
+    log: bytes
+
+
 class PlannedAction(Message, frozen=True, kw_only=True):
     """One step of a plan, in plain words."""
 

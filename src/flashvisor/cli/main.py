@@ -51,6 +51,7 @@ COMMANDS = {
     "apply": Entry("apply", "Bring a server to what a site file says."),
     "confirm": Entry("confirm", "Keep the site applied last."),
     "node": Entry("node", "Show, restart and name servers."),
+    "attest": Entry("attest", "Ask a server's TPM what the server started."),
     "guest": Entry("guest", "List, start, stop and look into guests."),
     "keys": Entry("keys", "Make, show and keep the owner's keys."),
     "sign": Entry("sign", "Sign somebody else's image with the owner's key."),

@@ -27,12 +27,14 @@ from flashvisor.image.cache import Step, digest
 from flashvisor.image.kernel import kernel
 from flashvisor.image.libraries import LIBRARIES, compiled
 from flashvisor.image.libvirt import libvirt
+from flashvisor.image.measurements import measure
 from flashvisor.image.nolibc import FLAGS, compile_program
 from flashvisor.image.pythonfiles import python_files
 from flashvisor.image.qemu import qemu
 from flashvisor.image.recipes import RECIPE, load
 from flashvisor.image.trees import build_root, installed, root_packages
 from flashvisor.image.workshop import EPOCH, workshop
+from flashvisor.model.measurement import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +71,8 @@ def build(cache: Cache, keyring: Keyring, output: Path, *, recipe: Recipe | None
     Args:
         cache: The build cache.
         keyring: Signs the modules and the image.
-        output: Directory for `flashvisor.efi` and `ledger.json`; nothing is put there by a build that fails.
+        output: Directory for `flashvisor.efi`, `ledger.json` and `measurements.json`; a build that fails puts
+            nothing there.
         recipe: Another recipe than the shipped one, for tests.
 
     Raises:
@@ -93,6 +96,7 @@ def build(cache: Cache, keyring: Keyring, output: Path, *, recipe: Recipe | None
     )
     ledger.check()
     write_atomic(output / "flashvisor.efi", signed.read_bytes())
+    write_atomic(output / "measurements.json", encode(measure(signed, f"flashvisor {flashvisor.__version__}")))
     write_atomic(output / "ledger.json", msgspec.json.format(msgspec.json.encode(ledger), indent=1))
     return BuildResult(efi=output / "flashvisor.efi", unsigned=unsigned, ledger=ledger, entries=entries)
 

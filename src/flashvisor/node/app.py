@@ -80,6 +80,7 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.SLOTS.name: lambda service, _body, names: service.slots(verify=names.get("verify") == "1"),
     Routes.ROLLBACK.name: lambda service, body, _names: service.rollback(body),
     Routes.FACTORY_RESET.name: lambda service, body, _names: service.factory_reset(body),
+    Routes.ATTEST.name: lambda service, body, _names: service.attest(body),
     Routes.IMAGES.name: lambda service, _body, _names: service.images(),
     Routes.MEDIA.name: lambda service, _body, _names: service.media(),
     Routes.GUESTS.name: lambda service, _body, _names: service.guests(),

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from flashvisor.errors import DamagedDiskError
+from flashvisor.errors import DamagedDiskError, NoTpmError
 from flashvisor.host.blkid import Signature
 from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
@@ -24,11 +24,12 @@ from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from flashvisor.flash.update import SlotDevice
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.systemd import Power
+    from flashvisor.host.tpm import Quote
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
     from flashvisor.node.probes import Target
@@ -87,6 +88,7 @@ class FakeMachine:
         self.counted: Callable[[], int] | None = None
         self.plugged: list[DiskFacts] = []
         self.partition: Callable[[Path], None] = lambda _disk: None
+        self.tpm: Callable[[bytes, Sequence[int]], Quote] | None = None
 
     def memory(self) -> Memory:
         """Returns what was given."""
@@ -167,6 +169,12 @@ class FakeMachine:
     def signatures(self) -> dict[str, bytes]:
         """Returns `signed`."""
         return self.signed
+
+    def quote(self, nonce: bytes, pcrs: Sequence[int]) -> Quote:
+        """Asks `tpm`: a test may give one."""
+        if self.tpm is None:
+            raise NoTpmError("a fake machine has no TPM")
+        return self.tpm(nonce, pcrs)
 
     def image(self, slot: Slot) -> bytes:
         """There is none in `slots`: they hold whatever a test put there."""

@@ -34,6 +34,7 @@ from flashvisor.host import (
     pe,
     sysctl,
     systemd,
+    tpm,
     uevent,
 )
 from flashvisor.host.blkid import Signature
@@ -43,7 +44,7 @@ from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from flashvisor.flash.update import SlotDevice
@@ -116,6 +117,9 @@ class Machine(Protocol):
 
     def signatures(self) -> dict[str, bytes]:
         """Returns the signatures (PE's certificate table) of the image in each slot that holds one, by slot."""
+
+    def quote(self, nonce: bytes, pcrs: Sequence[int]) -> tpm.Quote:
+        """Has the TPM sign a nonce and its PCRs (ascending); raises as `host.tpm.quote`."""
 
     def image(self, slot: Slot) -> bytes:
         """Returns the image in a slot, b"" where there is none."""
@@ -233,6 +237,10 @@ class RealMachine:
                 if image:
                     found[slot] = pe.certificate_table(image)
         return found
+
+    def quote(self, nonce: bytes, pcrs: Sequence[int]) -> tpm.Quote:
+        """Asks the TPM."""
+        return tpm.quote(nonce, pcrs)
 
     def image(self, slot: Slot) -> bytes:
         """Takes it out of its FAT."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport, SiteReport
+from flashvisor.api.types import AttestReport, GuestReport, ImageReport, LogLine, NodeReport, SiteReport
 from flashvisor.errors import BadRequestError, UnknownGenerationError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flashvisor.api.types import (
         ApplyReport,
         ApplyRequest,
+        AttestRequest,
         BootReport,
         EnrolReport,
         EnrolRequest,
@@ -189,6 +190,19 @@ class Service:
     def update(self, request: UpdateRequest, push: Source, tell: Tell) -> Installed:
         """Takes a release in; raises as `Updates.run`."""
         return self._updates.run(request, push, tell)
+
+    def attest(self, request: AttestRequest) -> AttestReport:
+        """Has the TPM sign what was measured; raises as `host.tpm.quote`.
+
+        Raises:
+            BadRequestError: a PCR is named twice, or out of order.
+        """
+        if list(request.pcrs) != sorted(set(request.pcrs)):
+            raise BadRequestError(f"expected ascending PCRs, got {request.pcrs}")
+        found = self._sources.machine.quote(request.nonce, request.pcrs)
+        return AttestReport(
+            quoted=found.quoted, signature=found.signature, key=found.key, values=found.values, log=found.log
+        )
 
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""

@@ -37,7 +37,7 @@ def certificates(payload: bytes) -> tuple[bytes, ...]:
     """
     try:
         length, *_ = CERTIFICATE_HEADER.unpack_from(payload, TIME.size)
-        return tuple(_lists(payload[TIME.size + length :]))
+        return tuple(data for kind, data in entries(payload[TIME.size + length :]) if kind == CERT_X509)
     except (struct.error, ValueError) as error:
         raise BadRequestError("a variable's content is not signed signature lists", evidence=str(error)) from error
 
@@ -49,19 +49,24 @@ def certificates_in_force(content: bytes) -> tuple[bytes, ...]:
         BadRequestError: it is not of that form.
     """
     try:
-        return tuple(_lists(content))
+        return tuple(data for kind, data in entries(content) if kind == CERT_X509)
     except (struct.error, ValueError) as error:
         raise BadRequestError("a variable's content is not signature lists", evidence=str(error)) from error
 
 
-def _lists(content: bytes) -> list[bytes]:
+def entries(content: bytes) -> list[tuple[uuid.UUID, bytes]]:
+    """Returns type and data of all entries of signature lists; certificates are of type CERT_X509.
+
+    Raises:
+        ValueError: it is not of that form; or struct.error.
+    """
     found = []
     while content:
         kind, size, skipped, each = LIST_HEADER.unpack_from(content)
         body = content[LIST_HEADER.size + skipped : size]
         if not LIST_HEADER.size <= size <= len(content) or each <= OWNER or len(body) % each:
             raise ValueError(f"a list of {size} bytes with entries of {each} stands in {len(content)} bytes")
-        if kind == CERT_X509.bytes_le:
-            found += [body[start + OWNER : start + each] for start in range(0, len(body), each)]
+        one = uuid.UUID(bytes_le=kind)
+        found += [(one, body[start + OWNER : start + each]) for start in range(0, len(body), each)]
         content = content[size:]
     return found

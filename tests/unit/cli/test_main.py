@@ -79,6 +79,7 @@ HELPERS = {
     "nodeflash",
     "output",
     "passphrase",
+    "pins",
     "progress",
     "session",
     "trial_options",

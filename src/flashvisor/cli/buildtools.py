@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flashvisor.cli.passphrase import ask, ask_new, passphrase_is_in_file
+from flashvisor.cli.passphrase import ask, ask_new, ask_pin, passphrase_is_in_file
 from flashvisor.cli.progress import timed
 from flashvisor.errors import KeyringMissingError
 from flashvisor.image.cache import Cache, Listener, default_root
@@ -52,7 +52,7 @@ def open_keyring() -> Keyring:
     """
     directory = default_directory()
     with suppress(KeyringMissingError):
-        return Keyring.open(directory, ask)
+        return Keyring.open(directory, ask, ask_pin)
     passphrase = ask_new() if passphrase_is_in_file() else None
     click.echo(f"No keyring yet: making the owner's keys in {directory}.", err=True)
     if passphrase is None:

@@ -8,6 +8,7 @@ contents (certificates.py). Admin side only::
     identity = keyring.issue_node("alpha")     # goes into the server's flash, is not kept here
     with keyring.unlocked("db") as files:
         sign(image, output, key=files.key, cert=files.cert)
+    keyring.signing("PK")                      # a key on a PKCS#11 token signs too, but is no file
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as altered
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +26,11 @@ from msgspec.structs import replace
 from flashvisor.errors import (
     KeyringDamagedError,
     KeyringExistsError,
+    NotOnTokenError,
     OldKeyringError,
     OwnerNameError,
     PassphraseNeededError,
+    PinNeededError,
     UnknownNameError,
 )
 from flashvisor.host import clock
@@ -34,9 +38,11 @@ from flashvisor.host.files import write_directory_once
 from flashvisor.host.memory import memory_file
 from flashvisor.trust import certificates, keystore
 from flashvisor.trust.certificates import Pair
-from flashvisor.trust.keymaker import ONE_OF_ONE, make, make_all, make_tuf_keys, new_secret
+from flashvisor.trust.keymaker import ONE_OF_ONE, Maker, make_all, new_secret
 from flashvisor.trust.keystore import State, Store, StoredKey
 from flashvisor.trust.roles import ROLES, TUF, TUF_ROLES, RoleSigners
+from flashvisor.trust.token import Token
+from flashvisor.trust.tokenuri import parse
 
 if TYPE_CHECKING:
     import uuid
@@ -44,7 +50,9 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Signer
 
-    from flashvisor.trust.certificates import Address
+    from flashvisor.trust.certificates import Address, SigningKey
+    from flashvisor.trust.keymaker import OnToken
+    from flashvisor.trust.tokenuri import TokenUri
 
 OWNER_LIMIT = 64  # characters (X.520, ub-organization-name)
 
@@ -80,6 +88,15 @@ def nobody() -> bytes:
     raise PassphraseNeededError("the keyring is encrypted, and there is nobody to ask for its passphrase")
 
 
+def no_pin(token: str) -> bytes:
+    """Answers for a keyring that was opened with nobody to ask for a token's PIN.
+
+    Raises:
+        PinNeededError: always.
+    """
+    raise PinNeededError(f"a private key lies on {token}, and there is nobody to ask for its PIN")
+
+
 class Keyring:
     """The owner's keys. Made by `create` once, opened by `open` ever after.
 
@@ -87,16 +104,31 @@ class Keyring:
         directory: Where `keyring.json` lies.
         store: What is in it.
         ask: Returns the passphrase; called once at most, when the first private key is needed.
+        ask_pin: Returns the PIN of a token, whose name it is given; called once at most for each.
     """
 
-    def __init__(self, directory: Path, store: Store, ask: Callable[[], bytes] = nobody) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store: Store,
+        ask: Callable[[], bytes] = nobody,
+        ask_pin: Callable[[str], bytes] = no_pin,
+    ) -> None:
         self.directory = directory
         self.store = store
         self._ask = ask
+        self._ask_pin = ask_pin
+        self._tokens: dict[TokenUri, Token] = {}
 
     @classmethod
     def create(
-        cls, directory: Path, owner: str, *, passphrase: bytes | None = None, root_keys: tuple[int, int] = ONE_OF_ONE
+        cls,
+        directory: Path,
+        owner: str,
+        *,
+        passphrase: bytes | None = None,
+        root_keys: tuple[int, int] = ONE_OF_ONE,
+        place: OnToken | None = None,
     ) -> Keyring:
         """Makes all keys of a new owner; all of them are written, or none.
 
@@ -105,24 +137,36 @@ class Keyring:
             owner: The owner's name, which stands in every certificate.
             passphrase: Encrypts the private keys; None leaves them readable to whoever can read the file.
             root_keys: How many keys the TUF root has, and how many of them must sign.
+            place: The roles whose keys are made on a token, which holds their private parts alone.
 
         Raises:
             KeyringExistsError: something is in the directory already; nothing was changed.
             OwnerNameError: the owner's name is empty, too long or not printable.
             WeakPassphraseError: the passphrase is too short.
+            NotOnTokenError: a role's key cannot lie on a token.
+            TokenMissingError, WrongPinError, TokenRefusedError: the token cannot be used.
         """
         if not owner.strip() or len(owner) > OWNER_LIMIT or not owner.isprintable():
             raise OwnerNameError(f"the owner's name must have 1 to {OWNER_LIMIT} printable characters, got {owner!r}")
         salt, secret = new_secret(passphrase)
-        store = make_all(owner, salt, secret, root_keys)
+        if place:
+            place.check()
+        store = make_all(owner, salt, secret, root_keys, place)
         try:
             write_directory_once(directory, {keystore.STORE: keystore.encode(store)}, mode=0o600, directory_mode=0o700)
         except FileExistsError as error:
+            if place:
+                place.destroy(store.keys)
             raise KeyringExistsError(f"{directory} is not empty, and keys are never overwritten") from error
-        return cls(directory, store, nobody if passphrase is None else lambda: passphrase)
+        made = cls(directory, store, nobody if passphrase is None else lambda: passphrase)
+        if place:
+            made._tokens[place.token.uri] = place.token  # its PIN is known already
+        return made
 
     @classmethod
-    def open(cls, directory: Path, ask: Callable[[], bytes] = nobody) -> Keyring:
+    def open(
+        cls, directory: Path, ask: Callable[[], bytes] = nobody, ask_pin: Callable[[str], bytes] = no_pin
+    ) -> Keyring:
         """Opens an existing keyring, without asking for its passphrase yet.
 
         Raises:
@@ -134,7 +178,7 @@ class Keyring:
         wanted = ROLES if store.thresholds else [role for role in ROLES if not role.startswith(TUF)]
         if absent := [role for role in wanted if role not in have]:
             raise KeyringDamagedError(f"the keyring in {directory} lacks {', '.join(absent)}")
-        return cls(directory, store, ask)
+        return cls(directory, store, ask, ask_pin)
 
     @property
     def owner(self) -> str:
@@ -186,17 +230,30 @@ class Keyring:
         raise UnknownNameError(f"'{role}' is no role of a key: expected one of {', '.join(ROLES)}")
 
     def pair(self, role: str) -> Pair:
-        """Returns a role's certificate and its private key, not encrypted.
+        """Returns a role's certificate and its private key, not encrypted, for what takes a key only as text.
+
+        Raises:
+            NotOnTokenError: the private key is on a token.
+            WrongPassphraseError: the passphrase does not open it.
+        """
+        key = self.active(role)[0]
+        if key.token:
+            raise NotOnTokenError(f"the private key of '{role}' never leaves its token, {key.token}")
+        plain = keystore.lock(self.private(key), None)
+        return Pair(cert_pem=key.public.encode("ascii"), key_pem=plain.encode("ascii"))
+
+    def signing(self, role: str) -> SigningKey:
+        """Returns a role's certificate, and the private key or what signs with it on its token. Not for TUF's roles.
 
         Raises:
             WrongPassphraseError: the passphrase does not open it.
         """
-        return self._pair(self.active(role)[0])
+        return self._signing(self.active(role)[0])
 
-    def outgoing_pair(self, role: str) -> Pair | None:
+    def outgoing_signing(self, role: str) -> SigningKey | None:
         """Returns what signed for a role before it was rotated last; None if it never was."""
-        kept = [key for key in self.store.keys if key.role == role and key.state is State.RETIRED and key.private]
-        return self._pair(kept[-1]) if kept else None
+        kept = [key for key in self.store.keys if key.role == role and key.state is State.RETIRED and key.signs]
+        return self._signing(kept[-1]) if kept else None
 
     @contextmanager
     def unlocked(self, role: str) -> Iterator[KeyFiles]:
@@ -205,6 +262,10 @@ class Keyring:
         with memory_file(pair.cert_pem) as cert, memory_file(pair.key_pem) as key:
             yield KeyFiles(cert, key)
 
+    def on_token(self, role: str) -> bool:
+        """Whether the private key that signs for a role lies on a token."""
+        return self.active(role)[0].token is not None
+
     def issue_node(self, name: str, addresses: Iterable[Address] = ()) -> NodeIdentity:
         """Issues a server's identity. Its private key is not kept here: it belongs into the server's flash alone.
 
@@ -212,7 +273,7 @@ class Keyring:
             name: The server's name (model.site.Name).
             addresses: IP addresses that the certificate is good for besides the names.
         """
-        pair = certificates.issue_server(self.pair("ca"), name, clock.now(), addresses)
+        pair = certificates.issue_server(self.signing("ca"), name, clock.now(), addresses)
         return NodeIdentity(cert_pem=pair.cert_pem, key_pem=pair.key_pem)
 
     def tuf_signers(self, role: str) -> RoleSigners:
@@ -222,26 +283,30 @@ class Keyring:
     def outgoing_tuf_signers(self, role: str) -> list[Signer]:
         """Returns the signers that were rotated out and still can sign: a new root needs the old root's signatures."""
         return self._signers(
-            key for key in self.store.keys if key.role == f"{TUF}{role}" and key.state is State.RETIRED and key.private
+            key for key in self.store.keys if key.role == f"{TUF}{role}" and key.state is State.RETIRED and key.signs
         )
 
     def rotate(self, role: str) -> Keyring:
         """Makes new keys for a role, keeps what the old ones stand for (ROLES), and writes the keyring's file.
 
+        New keys are made where the old ones are; those on a token stay there, even if the keyring gives them up.
+
         Returns:
             The keyring with the new keys.
         """
-        count = len(self.active(role))
+        replaced = self.active(role)
         if self.is_first_form:
             raise OldKeyringError(f"the keyring in {self.directory} cannot be changed in its old form")
-        secret = self._secret
-        for key in self.active(role):
+        for key in replaced:
             self.private(key)  # a mistyped passphrase must not encrypt the new key
-        authority = self.pair("ca") if role == "admin" else None
-        made = [make(role, self.owner, clock.now(), authority) for _ in range(count)]
-        kept = [_retire(key) if key.role == role and key.state is State.ACTIVE else key for key in self.store.keys]
-        keys = (*kept, *(keystore.stored(role, pair, secret) for pair in made))
-        return self._written(replace(self.store, keys=keys))
+        maker = Maker(self.owner, None if all(key.token for key in replaced) else self._secret)
+        authority = self.signing("ca") if role == "admin" else None
+        made = [
+            maker.make(role, authority=authority, token=self._token(key.token) if key.token else None)
+            for key in replaced
+        ]
+        kept = [_retire(key) if key in replaced else key for key in self.store.keys]
+        return self._written(replace(self.store, keys=(*kept, *made)))
 
     def locked_with(self, passphrase: bytes | None) -> Keyring:
         """Brings the keyring to today's form, its private keys under a new passphrase, or None; writes its file.
@@ -259,11 +324,11 @@ class Keyring:
         ]
         thresholds = self.store.thresholds
         if not thresholds:
-            keys += make_tuf_keys(secret, ONE_OF_ONE[0])
+            keys += Maker(self.owner, secret).make_tuf(ONE_OF_ONE[0])
             thresholds = dict.fromkeys(TUF_ROLES, 1)
         done = self._written(replace(self.store, salt=salt, keys=tuple(keys), thresholds=thresholds))
         self.drop_first_form()
-        return Keyring(done.directory, done.store, nobody if passphrase is None else lambda: passphrase)
+        return Keyring(done.directory, done.store, nobody if passphrase is None else lambda: passphrase, self._ask_pin)
 
     @property
     def is_first_form(self) -> bool:
@@ -283,23 +348,29 @@ class Keyring:
                 (self.directory / name).unlink(missing_ok=True)
 
     def private(self, key: StoredKey) -> keystore.PrivateKey:
-        """Returns a stored private key.
+        """Returns a stored private key, or what signs with it on its token.
 
         Raises:
             KeyringDamagedError: it was given up.
             WrongPassphraseError: the passphrase does not open it.
         """
-        if key.private is None:
-            raise KeyringDamagedError(f"the keyring in {self.directory} has given up a private key of {key.role}")
-        return keystore.unlock(key.private, self._secret)
+        return keystore.private(key, *self._opens(key))
 
     @cached_property
     def _secret(self) -> bytes | None:
         return keystore.password(self._ask(), self.store.salt) if self.store.salt else None
 
-    def _pair(self, key: StoredKey) -> Pair:
-        plain = keystore.lock(self.private(key), None)
-        return Pair(cert_pem=key.public.encode("ascii"), key_pem=plain.encode("ascii"))
+    def _signing(self, key: StoredKey) -> SigningKey:
+        return keystore.signing(key, *self._opens(key))
+
+    def _opens(self, key: StoredKey) -> tuple[bytes | None, Token | None]:
+        """Returns what opens a key: the keyring's secret, or the token that has it."""
+        return (None, self._token(key.token)) if key.token else (self._secret, None)
+
+    def _token(self, uri: str) -> Token:
+        """Returns the token that a key lies on; one object for all its keys, so its PIN is asked for once."""
+        place = altered(parse(uri), id=b"", object="")
+        return self._tokens.setdefault(place, Token(place, self._ask_pin))
 
     def _signers(self, keys: Iterable[StoredKey]) -> list[Signer]:
         from securesystemslib.signer import CryptoSigner
@@ -308,8 +379,10 @@ class Keyring:
 
     def _written(self, store: Store) -> Keyring:
         keystore.write(self.directory, store)
-        return Keyring(self.directory, store, self._ask)
+        return Keyring(self.directory, store, self._ask, self._ask_pin)
 
 
 def _retire(key: StoredKey) -> StoredKey:
-    return replace(key, state=State.RETIRED, private=key.private if ROLES[key.role].keeps_private else None)
+    if ROLES[key.role].keeps_private:
+        return replace(key, state=State.RETIRED)
+    return replace(key, state=State.RETIRED, private=None, token=None)

@@ -17,6 +17,7 @@ from flashvisor.errors import (
     TokenLibraryError,
     TokenMissingError,
     TokenRefusedError,
+    TokenUriError,
     WrongPinError,
 )
 from flashvisor.flash.chunks import cut
@@ -180,6 +181,45 @@ def test_rotated_keys_stay_on_the_token_and_vouch_for_their_successors(softhsm: 
     assert [key.token for key in retired] == [None]
 
 
+def test_a_role_moves_onto_the_token_and_takes_a_key_that_is_there(softhsm: Path, tmp_path: Path) -> None:
+    del softhsm
+    words = b"correct horse battery"
+    Keyring.create(tmp_path / "keys", "Owner Ltd", passphrase=words, root_keys=(2, 2))
+    keyring = Keyring.open(tmp_path / "keys", no_passphrase, pin)
+    moved = keyring.rotate("db", on_token("db"))
+    assert moved.on_token("db")
+    token = Token(parse(URI), pin)
+    label = tmp_path.name
+    made, key = token.make(Kind.RSA, label)
+    taken = moved.rotate(
+        "db", on_token("db", uri=f"pkcs11:token=Owner%20%3B%20Ltd;object={label}?module-path={LIBRARY}")
+    )
+    assert certificates.public_key(taken.certificate("db")) == key.public_key()
+    assert taken.active("db")[0].token == str(made)
+    assert taken.rotate("KEK", on_token("KEK", uri=str(made))).on_token("KEK")
+    refusals = (
+        (("tuf-targets",), str(made), TokenRefusedError, "not of the kind"),
+        (("tuf-root",), str(made), TokenUriError, "several are needed"),
+        (
+            ("ca",),
+            f"pkcs11:token=Owner%20%3B%20Ltd;object=absent?module-path={LIBRARY}",
+            TokenKeyMissingError,
+            "absent",
+        ),
+        (("modules",), URI, NotOnTokenError, "the kernel's build"),
+    )
+    before = (tmp_path / "keys/keyring.json").read_bytes()
+    for roles, uri, error, said in refusals:
+        with pytest.raises(error, match=said):
+            taken.rotate(roles[0], on_token(*roles, uri=uri))
+    assert (tmp_path / "keys/keyring.json").read_bytes() == before
+
+
+def test_p11_kit_finds_the_library(softhsm: Path) -> None:
+    del softhsm
+    Token(parse(URI.partition("?")[0]), pin).check(*Kind)
+
+
 def test_a_wrong_pin_is_tried_once(held: Keyring, tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -283,6 +323,10 @@ def test_the_command_line(
     image = unified(tmp_path / "plain.efi")
     assert flashvisor(["sign", str(image), "--sha256", sha256_file(image)]) == 0
     assert "CN=flashvisor db" in capsys.readouterr().out
+    assert flashvisor(["keys", "passphrase", "--unencrypted"]) == 0
+    shown = capsys.readouterr().out
+    assert "Keys on a token apart" in shown
+    assert shown.count("\npkcs11:token=Owner") == len(there)
     monkeypatch.delenv("FLASHVISOR_PIN_FILE")
     assert flashvisor(["sign", str(image), "--sha256", sha256_file(image)]) == 6
     assert "FV-TRUST-040: the PIN of the token" in capsys.readouterr().err

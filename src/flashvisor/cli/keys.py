@@ -43,6 +43,7 @@ LOCKED = (
     "passphrase elsewhere: without both, the servers can neither be commanded nor updated."
 )
 SWEEP = "`flashvisor keys upgrade` deletes them."
+APART = "Keys on a token apart, which stay there and are in no backup:"
 NOT_IN_BACKUP = "Not in a backup: private keys on a token ({roles}). Without their token they are lost."
 ROLES_HELP = f"Whose keys: any of {', '.join(TOKEN_ROLES)}.  [default: {', '.join(TOKEN_ROLES_USUAL)}]"
 BACKUP_PROMPT = "Passphrase for the backup"
@@ -129,10 +130,14 @@ def show(as_json: bool) -> None:
 
 @command.command("rotate")
 @click.argument("role", type=click.Choice(list(ROLES)))
+@click.option("--token", metavar="URI", help="Make the key on this PKCS#11 token, or take the key that the URI names.")
 @json_option
-def rotate(role: str, as_json: bool) -> None:
-    """Make a new key for ROLE. What the old one stands for stays good, as far as the role says."""
-    keyring = _open().rotate(role)
+def rotate(role: str, *, token: str | None, as_json: bool) -> None:
+    """Make a new key for ROLE. What the old one stands for stays good, as far as the role says.
+
+    It is made where the old one is, if --token does not say otherwise.
+    """
+    keyring = _open().rotate(role, _place(token, role) if token else None)
     if as_json:
         print_json(report(keyring))
         return
@@ -299,4 +304,5 @@ def _print(keyring: KeyringReport, *, as_json: bool) -> None:
         click.echo("\n".join(["", "Private keys on tokens:", *tokens]))
     if keyring.leftovers:
         click.echo(f"\nNOT encrypted, from before the upgrade: {', '.join(keyring.leftovers)}\n{SWEEP}")
-    click.echo(f"\n{LOCKED if keyring.encrypted else PLAINLY}")
+    click.echo(f"\n{APART}" if tokens else "")
+    click.echo(LOCKED if keyring.encrypted else PLAINLY)

@@ -59,26 +59,29 @@ class OnToken:
     token: Token
     roles: frozenset[str]
 
-    def check(self) -> None:
+    def check(self, count: int = 1) -> None:
         """Refuses what cannot be, before any key is made.
+
+        Args:
+            count: How many keys each role has.
 
         Raises:
             NotOnTokenError: a role's key cannot lie on a token.
-            TokenUriError: the URI names a key, not a token.
+            TokenUriError: the URI names one key, for several roles.
             TokenLibraryError, TokenMissingError, WrongPinError, TokenRefusedError: the token cannot do it.
         """
         for role in sorted(self.roles):
             if role not in TOKEN_ROLES:
                 why = ROLES[role].file_only
                 raise NotOnTokenError(f"the key of '{role}' cannot lie on a token: {why}")
-        if self.token.uri.id or self.token.uri.object:
-            raise TokenUriError("the URI names a key; keys are made on a token, so name the token alone")
+        if self.token.uri.names_key and len(self.roles) * count > 1:
+            raise TokenUriError("the URI names one key, where several are needed: name a token")
         self.token.check(*sorted({kind_of(role) for role in self.roles}, key=lambda kind: kind.name))
 
     def destroy(self, keys: Iterable[StoredKey]) -> None:
         """Takes those keys back that were made on the token, as far as it lets us."""
         for key in keys:
-            if key.token:
+            if key.token and not self.token.uri.names_key:
                 with suppress(FlashvisorError):
                     self.token.destroy(key.token)
 
@@ -96,11 +99,11 @@ class Maker:
         Args:
             role: As in ROLES.
             authority: Issues the certificate of the role "admin".
-            token: Where the private key is made; None: in memory.
+            token: Where the private key is made, or was made if the token's URI names a key; None: in memory.
         """
         if token is None:
             return keystore.stored(role, self._pair(role, authority), self.secret)
-        uri, key = token.make(kind_of(role), f"flashvisor {role}")
+        uri, key = token.obtain(kind_of(role), f"flashvisor {role}")
         public = self._public(role, key).decode("ascii")
         return StoredKey(role=role, state=State.ACTIVE, public=public, private=None, token=str(uri))
 

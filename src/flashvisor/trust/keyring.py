@@ -150,7 +150,7 @@ class Keyring:
             raise OwnerNameError(f"the owner's name must have 1 to {OWNER_LIMIT} printable characters, got {owner!r}")
         salt, secret = new_secret(passphrase)
         if place:
-            place.check()
+            place.check(root_keys[0] if "tuf-root" in place.roles else 1)
         store = make_all(owner, salt, secret, root_keys, place)
         try:
             write_directory_once(directory, {keystore.STORE: keystore.encode(store)}, mode=0o600, directory_mode=0o700)
@@ -286,10 +286,11 @@ class Keyring:
             key for key in self.store.keys if key.role == f"{TUF}{role}" and key.state is State.RETIRED and key.signs
         )
 
-    def rotate(self, role: str) -> Keyring:
+    def rotate(self, role: str, place: OnToken | None = None) -> Keyring:
         """Makes new keys for a role, keeps what the old ones stand for (ROLES), and writes the keyring's file.
 
-        New keys are made where the old ones are; those on a token stay there, even if the keyring gives them up.
+        New keys are made where the old ones are, or on `place`, which may name a key that is there already. Keys on a
+        token stay there, even if the keyring gives them up.
 
         Returns:
             The keyring with the new keys.
@@ -297,14 +298,15 @@ class Keyring:
         replaced = self.active(role)
         if self.is_first_form:
             raise OldKeyringError(f"the keyring in {self.directory} cannot be changed in its old form")
-        for key in replaced:
-            self.private(key)  # a mistyped passphrase must not encrypt the new key
-        maker = Maker(self.owner, None if all(key.token for key in replaced) else self._secret)
+        if place:
+            place.check(len(replaced))
+        tokens = [place.token if place else self._token(key.token) if key.token else None for key in replaced]
+        for key, token in zip(replaced, tokens, strict=True):
+            if token is None:
+                self.private(key)  # a mistyped passphrase must not encrypt the new key
+        maker = Maker(self.owner, self._secret if None in tokens else None)
         authority = self.signing("ca") if role == "admin" else None
-        made = [
-            maker.make(role, authority=authority, token=self._token(key.token) if key.token else None)
-            for key in replaced
-        ]
+        made = [maker.make(role, authority=authority, token=token) for token in tokens]
         kept = [_retire(key) if key in replaced else key for key in self.store.keys]
         return self._written(replace(self.store, keys=(*kept, *made)))
 
@@ -379,7 +381,9 @@ class Keyring:
 
     def _written(self, store: Store) -> Keyring:
         keystore.write(self.directory, store)
-        return Keyring(self.directory, store, self._ask, self._ask_pin)
+        changed = Keyring(self.directory, store, self._ask, self._ask_pin)
+        changed._tokens = self._tokens  # their PINs are known
+        return changed
 
 
 def _retire(key: StoredKey) -> StoredKey:

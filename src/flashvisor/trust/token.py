@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -25,13 +26,14 @@ from flashvisor.errors import (
     WrongPinError,
 )
 from flashvisor.trust.certificates import RSA_BITS
-from flashvisor.trust.tokenkeys import Kind, TokenEcKey, TokenEd25519Key, TokenRsaKey
-from flashvisor.trust.tokenuri import OF_TOKEN, TokenUri, parse
+from flashvisor.trust.tokenkeys import Kind, TokenEcKey, TokenEd25519Key, TokenRsaKey, prove
+from flashvisor.trust.tokenuri import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flashvisor.trust.tokenkeys import PublicKey, TokenKey
+    from flashvisor.trust.tokenuri import TokenUri
 
 ID_SIZE = 16  # bytes of a new key's CKA_ID
 P256_POINT, ED25519_POINT = 65, 32  # bytes of an EC_POINT, behind the header that tokens put before it or not
@@ -43,7 +45,7 @@ class Token:
     """A token, and who knows its PIN.
 
     Args:
-        uri: Names it. Attributes of a key are ignored.
+        uri: Names it, and for `obtain` and `take` a key on it.
         ask: Returns the PIN; called when it is first needed, and never again after that. Nor is a PIN that was refused
             tried again: after a few, tokens lock themselves.
     """
@@ -64,8 +66,31 @@ class Token:
         with self._session() as session:
             can = {getattr(each, "name", "") for each in session.token.slot.get_mechanisms()}
         for kind in kinds:
-            if absent := [name for name in kind.value if name not in can]:
+            needed = kind.value[1:] if self.uri.names_key else kind.value
+            if absent := [name for name in needed if name not in can]:
                 raise TokenRefusedError(f"{self} cannot do {kind.name}: it lacks the mechanism {', '.join(absent)}")
+
+    def obtain(self, kind: Kind, label: str) -> tuple[TokenUri, TokenKey]:
+        """Returns the key that the token's URI names; if it names none, makes one. See `take` and `make`."""
+        return self.take(kind) if self.uri.names_key else self.make(kind, label)
+
+    def take(self, kind: Kind) -> tuple[TokenUri, TokenKey]:
+        """Returns a key that was made on the token by other means, after a signature that proves it.
+
+        Raises:
+            TokenKeyMissingError: the token has no such key, or only one half of it.
+            TokenRefusedError: it is of another kind.
+        """
+        from pkcs11 import Attribute, ObjectClass
+
+        with self._session() as session:
+            found = _one(session, ObjectClass.PUBLIC_KEY, self.uri)
+            if not _is_of(kind, found):
+                raise TokenRefusedError(f"the key {self.uri} is not of the kind that the role has: {kind.name}")
+            uri = replace(self.uri, id=bytes(found[Attribute.ID]))
+            key = self.key(uri, _public(kind, found))
+        prove(key)
+        return uri, key
 
     def make(self, kind: Kind, label: str) -> tuple[TokenUri, TokenKey]:
         """Makes a key on the token.
@@ -93,8 +118,7 @@ class Token:
                 domain = session.create_domain_parameters(type_, parameters, local=True)
                 public, _ = domain.generate_keypair(**words)
             made = _public(kind, public)
-        uri = TokenUri(**{name: getattr(self.uri, name) for name in OF_TOKEN}, id=key_id, object=label,
-                       module=self.uri.module)  # fmt: skip
+        uri = replace(self.uri, id=key_id, object=label)
         return uri, self.key(uri, made)
 
     def destroy(self, uri: str) -> None:
@@ -119,10 +143,11 @@ class Token:
         Raises:
             TokenKeyMissingError: the key is not there.
         """
-        from pkcs11 import Mechanism
+        from pkcs11 import Mechanism, ObjectClass
 
         with self._session() as session:
-            return bytes(_private(session, uri).sign(data, mechanism=Mechanism[kind.value[1]]))
+            found = _one(session, ObjectClass.PRIVATE_KEY, uri)
+            return bytes(found.sign(data, mechanism=Mechanism[kind.value[1]]))
 
     @property
     def pin(self) -> str:
@@ -196,14 +221,24 @@ def _answers(token: Token) -> Iterator[None]:
         raise TokenRefusedError(f"{token} did not do what it was asked", evidence=repr(error)) from error
 
 
-def _private(session: Any, uri: TokenUri) -> Any:  # noqa: ANN401 - see _library
-    from pkcs11 import ObjectClass
+def _one(session: Any, half: Any, uri: TokenUri) -> Any:  # noqa: ANN401 - see _library
+    """Returns the public or private half of a key."""
     from pkcs11 import exceptions as said
 
     try:
-        return session.get_key(object_class=ObjectClass.PRIVATE_KEY, id=uri.id)
+        return session.get_key(object_class=half, id=uri.id or None, label=None if uri.id else uri.object)
     except (said.NoSuchKey, said.MultipleObjectsReturned) as error:
         raise TokenKeyMissingError(f"the token does not hold the key {uri}") from error
+
+
+def _is_of(kind: Kind, found: Any) -> bool:  # noqa: ANN401 - see _library
+    from pkcs11 import Attribute, KeyType
+
+    if kind is Kind.RSA:
+        return found.key_type is KeyType.RSA and found.key_length == RSA_BITS
+    if kind is Kind.P256:
+        return found.key_type is KeyType.EC and found[Attribute.EC_PARAMS] == P256_PARAMETERS
+    return found.key_type is KeyType.EC_EDWARDS
 
 
 def _public(kind: Kind, made: Any) -> PublicKey:  # noqa: ANN401 - see _library

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flashvisor.trust.token import Token
     from flashvisor.trust.tokenuri import TokenUri
 
+PROBE = b"flashvisor: does this key sign?"
 P256_HALF = 32  # bytes of each of ECDSA's two numbers
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -187,3 +188,17 @@ class TokenEd25519Key(_Held, ed25519.Ed25519PrivateKey):
 
 
 TokenKey = TokenRsaKey | TokenEcKey | TokenEd25519Key
+
+
+def prove(key: TokenKey) -> None:
+    """Has a key sign something: its private half is there, and fits.
+
+    Raises:
+        TokenKeyMissingError: it is not, or does not.
+    """
+    if isinstance(key, TokenRsaKey):
+        key.sign(PROBE, padding.PKCS1v15(), hashes.SHA256())
+    elif isinstance(key, TokenEcKey):
+        key.sign(PROBE, ec.ECDSA(hashes.SHA256()))
+    else:
+        key.sign(PROBE)

@@ -56,6 +56,11 @@ class TokenUri:
         return SCHEME + ";".join(path) + (f"?{MODULE}={quote(self.module, safe='/')}" if self.module else "")
 
     @property
+    def names_key(self) -> bool:
+        """Whether it names a key on the token."""
+        return bool(self.id or self.object)
+
+    @property
     def library(self) -> str:
         """What dlopen(3) is to be given."""
         return self.module or EVERY_MODULE

@@ -180,7 +180,7 @@ def test_a_keyring_of_the_first_form_is_shown_and_upgraded(flashvisor: Run, home
         (("--token", "pkcs11:token=Owner", "--roles", "dbx"), "FV-USE-001", "'dbx' is no role"),
         (("--token", "pkcs11:token=Owner", "--roles", "db,admin"), "FV-TRUST-045", "TLS clients read it as a file"),
         (("--token", "pkcs11:token=Owner", "--roles", "modules"), "FV-TRUST-045", "the kernel's build reads it"),
-        (("--token", "pkcs11:token=Owner;id=%01"), "FV-USE-040", "the URI names a key"),
+        (("--token", "pkcs11:token=Owner;id=%01"), "FV-USE-040", "the URI names one key"),
         (("--token", "pkcs11:token=Owner?pin-value=1234"), "FV-USE-040", "a PIN does not belong"),
         (("--token", "pkcs11:token=Owner?module-path=/absent.so"), "FV-TRUST-042", "PKCS#11 library /absent.so"),
     ],

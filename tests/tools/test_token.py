@@ -323,10 +323,14 @@ def test_the_command_line(
     image = unified(tmp_path / "plain.efi")
     assert flashvisor(["sign", str(image), "--sha256", sha256_file(image)]) == 0
     assert "CN=flashvisor db" in capsys.readouterr().out
+    assert flashvisor(["keys", "rotate", "KEK"]) == 0
+    assert "The old private key is still on its token" in capsys.readouterr().out
+    assert flashvisor(["keys", "rotate", "PK"]) == 0
+    assert "still on its token" not in capsys.readouterr().out
     assert flashvisor(["keys", "passphrase", "--unencrypted"]) == 0
     shown = capsys.readouterr().out
     assert "Keys on a token apart" in shown
-    assert shown.count("\npkcs11:token=Owner") == len(there)
+    assert shown.count("\npkcs11:token=Owner") == len(there) + 1
     monkeypatch.delenv("FLASHVISOR_PIN_FILE")
     assert flashvisor(["sign", str(image), "--sha256", sha256_file(image)]) == 6
     assert "FV-TRUST-040: the PIN of the token" in capsys.readouterr().err

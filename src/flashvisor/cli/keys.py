@@ -137,12 +137,15 @@ def rotate(role: str, *, token: str | None, as_json: bool) -> None:
 
     It is made where the old one is, if --token does not say otherwise.
     """
-    keyring = _open().rotate(role, _place(token, role) if token else None)
+    before = _open()
+    keyring = before.rotate(role, _place(token, role) if token else None)
     if as_json:
         print_json(report(keyring))
         return
     print_fields([(ROLES[role].does, key.sha256) for key in report(keyring).keys if _is_active(key, role)])
     click.echo(f"\n{ROLES[role].rotated}")
+    if before.on_token(role) and not ROLES[role].keeps_private:
+        click.echo("The old private key is still on its token; the token's own tool deletes it.")
 
 
 @command.command("passphrase")
@@ -251,6 +254,8 @@ def _place(token: str | None, roles: str | None) -> OnToken | None:
             raise CommandLineError("--roles names what is made on a token: give --token too")
         return None
     named = frozenset(filter(None, roles.split(","))) if roles is not None else frozenset(TOKEN_ROLES_USUAL)
+    if not named:
+        raise CommandLineError("--roles names no role: leave --token away, or name some")
     if unknown := sorted(named - set(ROLES)):
         raise UnknownNameError(f"'{unknown[0]}' is no role of a key: expected some of {', '.join(TOKEN_ROLES)}")
     return OnToken(Token(parse(token), passphrase.ask_pin), named)

@@ -177,6 +177,7 @@ def test_a_keyring_of_the_first_form_is_shown_and_upgraded(flashvisor: Run, home
     ("words", "code", "cause"),
     [
         (("--roles", "db"), "FV-USE-003", "give --token too"),
+        (("--token", "pkcs11:token=Owner", "--roles", ","), "FV-USE-003", "--roles names no role"),
         (("--token", "pkcs11:token=Owner", "--roles", "dbx"), "FV-USE-001", "'dbx' is no role"),
         (("--token", "pkcs11:token=Owner", "--roles", "db,admin"), "FV-TRUST-045", "TLS clients read it as a file"),
         (("--token", "pkcs11:token=Owner", "--roles", "modules"), "FV-TRUST-045", "the kernel's build reads it"),

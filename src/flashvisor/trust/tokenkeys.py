@@ -6,7 +6,7 @@ it is given out: another token of the same name has other keys::
 
     TokenRsaKey(token, uri, public).sign(data, PKCS1v15(), SHA256())
 
-Source: PKCS #11 2.40, 2.1.12 (RSA), 2.3.6 (ECDSA); PKCS #11 3.0, 2.3.14 (EdDSA).
+Source: PKCS #11 Current Mechanisms, 2.40 (RSA, ECDSA) and 3.0 (EdDSA).
 """
 
 from __future__ import annotations

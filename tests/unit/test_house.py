@@ -32,7 +32,9 @@ ADMIN = {
     "flashvisor.api.client", "flashvisor.trust.certificates", "flashvisor.trust.keyring",
     "flashvisor.trust.keystore", "flashvisor.trust.backup", "flashvisor.trust.secureboot",
     "flashvisor.trust.publickeys", "flashvisor.trust.keymaker", "flashvisor.trust.repository",
-    "flashvisor.trust.roles", "flashvisor.trust.rootchain",
+    "flashvisor.trust.keys", "flashvisor.trust.roles", "flashvisor.trust.rootchain",
+    "flashvisor.trust.authenticode", "flashvisor.trust.token",
+    "flashvisor.trust.tokenkeys", "flashvisor.trust.tokenuri",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]
 

@@ -34,7 +34,8 @@ AT_START = (  # in the order in which the agent imports them
     "uvicorn.lifespan.off",
 )  # fmt: skip
 ADMIN_TRUST = (
-    "backup", "certificates", "keymaker", "keyring", "keystore", "publickeys", "repository", "roles", "secureboot",
+    "authenticode", "backup", "certificates", "keymaker", "keyring", "keystore", "publickeys", "repository", "roles",
+    "secureboot", "token", "tokenkeys", "tokenuri",
 )  # fmt: skip
 ADMIN_SIDE = ("api/client.py", *(f"trust/{name}.py" for name in ADMIN_TRUST))
 NOT_IN_FLASH = tuple(f"flashvisor.{name.removesuffix('.py').replace('/', '.')}" for name in ADMIN_SIDE)

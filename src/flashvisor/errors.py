@@ -229,6 +229,13 @@ class SettingsFileError(UsageError):
     advice = "Correct or remove the file; `flashvisor node use NAME HOST[:PORT]` writes a new one."
 
 
+class TokenUriError(UsageError):
+    """What should name a PKCS#11 token (RFC 7512) does not."""
+
+    code = "FV-USE-040"
+    advice = "`p11tool --list-tokens` (Debian package gnutls-bin) prints the URIs of all tokens; put it in quotes."
+
+
 # --- HOST: this machine -------------------------------------------------------------------------------------
 
 
@@ -564,6 +571,55 @@ class StrangeExecutableError(TrustError):
 
     code = "FV-TRUST-026"
     advice = "Fetch it again from where you trust it, and take its SHA-256 from there too."
+
+
+class PinNeededError(TrustError):
+    """A private key lies on a PKCS#11 token, and nobody could be asked for the token's PIN."""
+
+    code = "FV-TRUST-040"
+    advice = "Run it at a terminal, or put the PIN into a file that FLASHVISOR_PIN_FILE names."
+
+
+class WrongPinError(TrustError):
+    """The token refused the PIN. It was tried once: tokens lock themselves after a few wrong ones."""
+
+    code = "FV-TRUST-041"
+    advice = "Find the right PIN before you try again. A locked token is unlocked with its maker's tool."
+
+
+class TokenLibraryError(TrustError):
+    """The PKCS#11 library through which a token is reached cannot be used."""
+
+    code = "FV-TRUST-042"
+    advice = "Install the token's PKCS#11 library, or name its file in the URI: ?module-path=/usr/lib/....so."
+
+
+class TokenMissingError(TrustError):
+    """The PKCS#11 token that is named is not there, or more than one fits the name."""
+
+    code = "FV-TRUST-043"
+    advice = "Put the token in; `p11tool --list-tokens` (Debian package gnutls-bin) shows those that are seen."
+
+
+class TokenKeyMissingError(TrustError):
+    """The token does not hold the private key that the keyring says it holds."""
+
+    code = "FV-TRUST-044"
+    advice = "Put in the token that the keys were made on. If it is lost or was erased, so are the keys: rotate them."
+
+
+class NotOnTokenError(TrustError):
+    """A private key cannot lie on a token, because what uses it takes it only as a file."""
+
+    code = "FV-TRUST-045"
+    advice = "Leave the role in the keyring's file; `flashvisor keys init --help` names those that can lie on a token."
+
+
+class TokenRefusedError(TrustError):
+    """The token, or its PKCS#11 library, did not do what it was asked."""
+
+    code = "FV-TRUST-046"
+    advice = "Check what the token can do with `p11tool --list-mechanisms`; --roles leaves keys off the token."
 
 
 # --- UPDATE: releases and their signed metadata -------------------------------------------------------------

@@ -44,9 +44,9 @@ def payloads(keyring: Keyring, stranger: Keyring, rotated: Keyring) -> dict[str,
     return {
         "setup": {one.name: one for one in secureboot.enrolment(keyring, NOW)},
         "user": {
-            "forged": secureboot.authenticated("db", new_db, stranger.pair("PK"), NOW + MINUTE),
-            "db": secureboot.authenticated("db", new_db, keyring.pair("PK"), NOW + MINUTE),
-            "stale": secureboot.authenticated("db", new_db, keyring.pair("PK"), NOW),
+            "forged": secureboot.authenticated("db", new_db, stranger.signing("PK"), NOW + MINUTE),
+            "db": secureboot.authenticated("db", new_db, keyring.signing("PK"), NOW + MINUTE),
+            "stale": secureboot.authenticated("db", new_db, keyring.signing("PK"), NOW),
             "PK": update,
             "release": secureboot.release(rotated, NOW + 2 * MINUTE),
         },

@@ -12,9 +12,8 @@ from flashvisor.errors import CommandFailedError
 from flashvisor.host.run import run
 from flashvisor.host.virtfw import show
 from flashvisor.lab.firmware import enrolled
-from flashvisor.model.bootentry import GLOBAL
 from flashvisor.trust import certificates, secureboot
-from flashvisor.trust.signatures import ATTRIBUTES
+from flashvisor.trust.signatures import ATTRIBUTES, VENDORS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +39,10 @@ def content_info(signed_data: bytes) -> bytes:
     return b"\x30\x82" + struct.pack(">H", len(oid) + len(inside)) + oid + inside
 
 
-def verify(tmp_path: Path, payload: bytes, certificate: bytes) -> None:
-    """Checks a write of KEK as UEFI 2.10, 8.2.2 has it, with openssl in the firmware's place."""
+def verify(tmp_path: Path, payload: bytes, certificate: bytes, name: str = "KEK") -> None:
+    """Checks a write of a variable as UEFI 2.10, 8.2.2 has it, with openssl in the firmware's place."""
     time, signature, content = parts(payload)
-    covered = "KEK".encode("utf-16-le") + GLOBAL.bytes_le + struct.pack("<I", ATTRIBUTES) + time + content
+    covered = name.encode("utf-16-le") + VENDORS[name].bytes_le + struct.pack("<I", ATTRIBUTES) + time + content
     (tmp_path / "covered").write_bytes(covered)
     (tmp_path / "signature").write_bytes(content_info(signature))
     (tmp_path / "cert.pem").write_bytes(certificate)
@@ -92,7 +91,7 @@ def test_sbvarsign_and_sbsiglist_write_the_same_but_for_the_time(keyring: Keyrin
         run(["sbvarsign", *words, tmp_path / "kek.esl"])
     theirs = (tmp_path / "kek.auth").read_bytes()
     verify(tmp_path, theirs, keyring.certificate("PK"))
-    ours = secureboot.authenticated("KEK", content, keyring.pair("PK"), NOW).data
+    ours = secureboot.authenticated("KEK", content, keyring.signing("PK"), NOW).data
     assert ours[TIME_SIZE + 4 : TIME_SIZE + HEADER_SIZE] == theirs[TIME_SIZE + 4 : TIME_SIZE + HEADER_SIZE]
     assert parts(ours)[2] == parts(theirs)[2]
 

@@ -33,8 +33,10 @@ ADMIN = {
     "flashvisor.trust.certificates", "flashvisor.trust.keyring",
     "flashvisor.trust.keystore", "flashvisor.trust.backup", "flashvisor.trust.secureboot",
     "flashvisor.trust.publickeys", "flashvisor.trust.keymaker", "flashvisor.trust.repository",
-    "flashvisor.trust.roles", "flashvisor.trust.rootchain", "flashvisor.trust.attest", "flashvisor.trust.measure",
-    "flashvisor.trust.quote",
+    "flashvisor.trust.keys", "flashvisor.trust.roles", "flashvisor.trust.rootchain",
+    "flashvisor.trust.authenticode", "flashvisor.trust.token",
+    "flashvisor.trust.tokenkeys", "flashvisor.trust.tokenuri",
+    "flashvisor.trust.attest", "flashvisor.trust.measure", "flashvisor.trust.quote",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flashvisor.cli.passphrase import ask, ask_new, passphrase_is_in_file
+from flashvisor.cli.passphrase import ask, ask_new, ask_pin, passphrase_is_in_file
 from flashvisor.cli.progress import timed
 from flashvisor.errors import KeyringMissingError
 from flashvisor.image.cache import Cache, Listener, default_root
@@ -56,7 +56,7 @@ def open_keyring() -> Keyring:
     """
     directory = default_directory()
     with suppress(KeyringMissingError):
-        keyring = Keyring.open(directory, ask)
+        keyring = Keyring.open(directory, ask, ask_pin)
         if keyring.is_first_form:
             click.echo(NO_ROOT, err=True)
         return keyring

@@ -9,7 +9,7 @@ from flashvisor.api.types import FirmwareWrite, LogLine, NodeReport
 from flashvisor.cli.nodebook import NodeBook, default_path
 from flashvisor.cli.nodeflash import print_wear, short_fields
 from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds, show_when
-from flashvisor.cli.passphrase import ask
+from flashvisor.cli.passphrase import ask, ask_pin
 from flashvisor.cli.session import connect, json_option, node_option
 from flashvisor.host import clock
 from flashvisor.model.size import show_size
@@ -108,7 +108,7 @@ def enrol(*, yes: bool, node: str, as_json: bool) -> None:
     """Put your Secure Boot keys into a server: it starts only what you have signed, from its next start on."""
     if not yes:
         click.confirm("From its next start on, the server starts only images that you have signed. Go on?", abort=True)
-    keyring = Keyring.open(default_directory(), ask)
+    keyring = Keyring.open(default_directory(), ask, ask_pin)
     with connect(node) as client:
         report = client.enrol([_write(each) for each in secureboot.enrolment(keyring, clock.now())])
     if as_json:
@@ -125,7 +125,7 @@ def release(*, yes: bool, node: str, as_json: bool) -> None:
     """Hand a server over: your keys leave its firmware, its memory is wiped, and it restarts as nobody's."""
     if not yes:
         click.confirm("The server will forget you, its site and its certificates; data disks stay. Go on?", abort=True)
-    write = secureboot.release(Keyring.open(default_directory(), ask), clock.now())
+    write = secureboot.release(Keyring.open(default_directory(), ask, ask_pin), clock.now())
     with connect(node) as client:
         client.release(_write(write))
         address = client.address

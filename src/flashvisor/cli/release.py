@@ -10,7 +10,7 @@ import msgspec
 
 from flashvisor.cli.buildtools import open_cache
 from flashvisor.cli.output import print_fields, print_json, print_table
-from flashvisor.cli.passphrase import ask
+from flashvisor.cli.passphrase import ask, ask_pin
 from flashvisor.cli.progress import progress
 from flashvisor.cli.session import json_option
 from flashvisor.errors import NoSuchReleaseError
@@ -63,7 +63,7 @@ def publish(directory: Path, image: Path, version: str, name: str, as_json: bool
 
     The image must have your signature, and a version that was not published with other content.
     """
-    keyring = Keyring.open(default_directory(), ask)
+    keyring = Keyring.open(default_directory(), ask, ask_pin)
     done = publication.publish(image, directory, keyring, open_cache(), Order(name, version), show=progress)
     manifest = done.manifest
     report = Published(
@@ -94,7 +94,7 @@ def publish(directory: Path, image: Path, version: str, name: str, as_json: bool
 def refresh(directory: Path, as_json: bool) -> None:
     """Sign DIRECTORY anew, before its timestamp expires or after keys were rotated. No release changes."""
     newest_root(directory)
-    keyring = Keyring.open(default_directory(), ask).founded()
+    keyring = Keyring.open(default_directory(), ask, ask_pin).founded()
     with progress(f"Signing {directory}", total=None):
         Repository(directory, keyring.tuf_keys(), keyring.roots).refresh(clock.now())
     report = Refreshed(directory=str(directory), until=expiries(directory))

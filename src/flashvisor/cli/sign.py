@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from flashvisor.cli.output import print_fields, print_json
-from flashvisor.cli.passphrase import ask
+from flashvisor.cli.passphrase import ask, ask_pin
 from flashvisor.cli.session import json_option
 from flashvisor.image.countersign import countersign
 from flashvisor.model.size import show_size
@@ -26,7 +26,8 @@ def command(image: Path, sha256: str, output: Path | None, replace: bool, as_jso
     It must be the file with that SHA-256, a flashvisor.efi, and fit a slot. Your servers will start it.
     """
     target = output or image
-    done = countersign(image, target, Keyring.open(default_directory(), ask), sha256=sha256, replace=replace)
+    keyring = Keyring.open(default_directory(), ask, ask_pin)
+    done = countersign(image, target, keyring, sha256=sha256, replace=replace)
     if as_json:
         print_json(done)
         return

@@ -47,6 +47,19 @@ def sign(image: Path, output: Path, *, key: Path, cert: Path) -> None:
     run(["sbsign", "--key", key, "--cert", cert, "--output", output, image])
 
 
+def sign_detached(image: Path, output: Path, *, key: Path, cert: Path) -> None:
+    """Writes the signature alone (PKCS #7, DER); see `sign`. The image may be signed already: that changes nothing."""
+    run(["sbsign", "--detached", "--key", key, "--cert", cert, "--output", output, image])
+
+
+def attach(image: Path, signature: Path) -> None:
+    """Adds a signature to an image, in place, behind those that it has.
+
+    Source: sbattach(1), --attach.
+    """
+    run(["sbattach", "--attach", signature, image])
+
+
 def verify(image: Path, cert: Path) -> None:
     """Checks that an image is signed by a certificate's key.
 

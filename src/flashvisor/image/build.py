@@ -20,7 +20,6 @@ import flashvisor
 from flashvisor.guests.qemuconf import qemu_conf
 from flashvisor.host import cpio, dpkg, squashfs, ukify
 from flashvisor.host.files import GIB, need_space, sha256_file, write_atomic
-from flashvisor.host.sbsign import sign
 from flashvisor.image import ledger as ledgers
 from flashvisor.image import root
 from flashvisor.image.cache import Step, digest
@@ -35,6 +34,7 @@ from flashvisor.image.recipes import RECIPE, load
 from flashvisor.image.trees import build_root, installed, root_packages
 from flashvisor.image.workshop import EPOCH, workshop
 from flashvisor.model.measurement import encode
+from flashvisor.trust.authenticode import sign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,8 +185,7 @@ def _signed(cache: Cache, unsigned: Path, keyring: Keyring) -> Path:
     certificate = keyring.certificate("db")
 
     def make(place: Path) -> None:
-        with keyring.unlocked("db") as files:
-            sign(unsigned, place / "flashvisor.efi", key=files.key, cert=files.cert)
+        sign(unsigned, place / "flashvisor.efi", keyring)
 
     inputs = {"unsigned": sha256_file(unsigned), "certificate": digest(certificate)}
     return cache.get(Step("signed", inputs=inputs, build=make, title="Signature", expected=1, space=GIB // 4))

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import NotAnImageError, StrangeExecutableError, UnreadableFileError
 from flashvisor.host import sbsign
 from flashvisor.host.files import replacing, sha256_file
+from flashvisor.host.memory import memory_file
 from flashvisor.host.pe import sections
 from flashvisor.image.inspect import OS_RELEASE, os_release
 from flashvisor.model.slot import IMAGE_LIMIT
+from flashvisor.trust import authenticode
 
 if TYPE_CHECKING:
     from flashvisor.trust.keyring import Keyring
@@ -101,9 +103,9 @@ def countersign(image: Path, output: Path, keyring: Keyring, *, sha256: str, rep
         before = tuple(sbsign.signatures(copy))
         if replace:
             sbsign.strip(copy)
-        with keyring.unlocked("db") as files, replacing(output) as half:
-            sbsign.sign(copy, half, key=files.key, cert=files.cert)
-            sbsign.verify(half, files.cert)
+        with memory_file(keyring.certificate("db")) as cert, replacing(output) as half:
+            authenticode.sign(copy, half, keyring)
+            sbsign.verify(half, cert)
             size = half.stat().st_size
             if size >= IMAGE_LIMIT:
                 raise StrangeExecutableError(f"{image} does not fit a slot: limit {IMAGE_LIMIT} bytes, signed {size}")

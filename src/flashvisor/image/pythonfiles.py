@@ -34,8 +34,8 @@ AT_START = (  # in the order in which the agent imports them
     "uvicorn.lifespan.off",
 )  # fmt: skip
 ADMIN_TRUST = (
-    "attest", "backup", "certificates", "keymaker", "keyring", "keystore", "measure", "publickeys", "quote",
-    "repository", "roles", "secureboot",
+    "attest", "authenticode", "backup", "certificates", "keymaker", "keyring", "keys", "keystore", "measure",
+    "publickeys", "quote", "repository", "rootchain", "roles", "secureboot", "token", "tokenkeys", "tokenuri",
 )  # fmt: skip
 ADMIN_API = ("client", "failures", "offer", "trial")
 ADMIN_SIDE = (*(f"api/{name}.py" for name in ADMIN_API), *(f"trust/{name}.py" for name in ADMIN_TRUST))

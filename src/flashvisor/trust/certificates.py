@@ -58,6 +58,21 @@ class Pair:
     cert_pem: bytes
     key_pem: bytes
 
+    def opened(self) -> SigningKey:
+        """Returns the same, ready to sign. Not for ed25519."""
+        key = serialization.load_pem_private_key(self.key_pem, password=None)
+        if not isinstance(key, PrivateKey):
+            raise TypeError("certificates are of EC and RSA keys")
+        return SigningKey(self.cert_pem, key)
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A certificate (PEM) and its private key, in memory or on a token."""
+
+    cert_pem: bytes
+    key: PrivateKey
+
 
 class Purpose(Enum):
     """What a self-made RSA key signs."""
@@ -81,9 +96,15 @@ class _Wish:
 
 def make_authority(owner: str, now: datetime) -> Pair:
     """Makes the owner's CA for servers and clients (EC P-256, valid for 25 years from `now`)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return _pair(authority_certificate(key, owner, now), key)
+
+
+def authority_certificate(key: ec.EllipticCurvePrivateKey, owner: str, now: datetime) -> bytes:
+    """Returns the certificate (PEM) of the owner's CA for a key that there is already."""
     wish = _Wish(
         subject=_name("flashvisor owner CA", owner),
-        key=ec.generate_private_key(ec.SECP256R1()),
+        key=key,
         years=AUTHORITY_YEARS,
         usages=("key_cert_sign", "crl_sign"),
         is_ca=True,
@@ -91,26 +112,32 @@ def make_authority(owner: str, now: datetime) -> Pair:
     return _self_signed(wish, now)
 
 
-def issue_server(authority: Pair, name: str, now: datetime, addresses: Iterable[Address] = ()) -> Pair:
+def issue_server(authority: SigningKey, name: str, now: datetime, addresses: Iterable[Address] = ()) -> Pair:
     """Issues a server's certificate for TLS (EC P-256, 10 years), good for `name`, "flashvisor" and the addresses."""
     names = [x509.DNSName(name), x509.DNSName(SERVER_ALIAS), *(x509.IPAddress(item) for item in addresses)]
     return _issued(authority, name, ExtendedKeyUsageOID.SERVER_AUTH, names, now)
 
 
-def issue_client(authority: Pair, name: str, now: datetime) -> Pair:
+def issue_client(authority: SigningKey, name: str, now: datetime) -> Pair:
     """Issues a client's certificate for TLS (EC P-256, 10 years)."""
     return _issued(authority, name, ExtendedKeyUsageOID.CLIENT_AUTH, [], now)
 
 
 def make_signer(name: str, owner: str, purpose: Purpose, now: datetime) -> Pair:
-    """Makes a self-signed RSA key for signatures on images or kernel modules (25 years).
+    """Makes a self-signed RSA key for signatures on images or kernel modules (25 years)."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    return _pair(signer_certificate(key, name, owner, purpose, now), key)
+
+
+def signer_certificate(key: rsa.RSAPrivateKey, name: str, owner: str, purpose: Purpose, now: datetime) -> bytes:
+    """Returns the certificate (PEM) of an RSA key that there is already, for what `make_signer` makes one for.
 
     Source: UEFI 2.10, 32.4.1; Linux, Documentation/admin-guide/module-signing.rst, certs/default_x509.genkey.
     """
     extended = (ExtendedKeyUsageOID.CODE_SIGNING,) if purpose is Purpose.SECURE_BOOT else ()
     wish = _Wish(
         subject=_name(name, owner),
-        key=rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS),
+        key=key,
         years=AUTHORITY_YEARS,
         usages=("digital_signature",),
         extended=extended,
@@ -121,11 +148,12 @@ def make_signer(name: str, owner: str, purpose: Purpose, now: datetime) -> Pair:
 def make_ed25519() -> Pair:
     """Makes a key for TUF metadata: the bare public key, for TUF's root says whose it is (RFC 8410)."""
     key = ed25519.Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return Pair(cert_pem=public, key_pem=private)
+    return _pair(bare_public(key), key)
+
+
+def bare_public(key: ed25519.Ed25519PrivateKey) -> bytes:
+    """Returns the public key as PEM (SubjectPublicKeyInfo)."""
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def to_der(cert_pem: bytes) -> bytes:
@@ -145,6 +173,15 @@ def public_fingerprint(public_pem: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def public_key(pem: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey:
+    """Returns the public key of a certificate, or a bare public key."""
+    certified = b"BEGIN CERTIFICATE" in pem
+    found = x509.load_pem_x509_certificate(pem).public_key() if certified else serialization.load_pem_public_key(pem)
+    if not isinstance(found, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
+        raise TypeError(f"no role has a key of the kind {type(found).__name__}")
+    return found
+
+
 def subject(cert_pem: bytes) -> str:
     """Returns a certificate's subject as RFC 4514 writes it."""
     return x509.load_pem_x509_certificate(cert_pem).subject.rfc4514_string()
@@ -156,29 +193,29 @@ def not_after(cert_pem: bytes) -> datetime:
 
 
 def _issued(
-    authority: Pair, name: str, use: x509.ObjectIdentifier, names: Sequence[x509.GeneralName], now: datetime
+    authority: SigningKey, name: str, use: x509.ObjectIdentifier, names: Sequence[x509.GeneralName], now: datetime
 ) -> Pair:
     issuer = x509.load_pem_x509_certificate(authority.cert_pem)
-    signer = serialization.load_pem_private_key(authority.key_pem, password=None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+    if not isinstance(authority.key, ec.EllipticCurvePrivateKey):
         raise TypeError("the owner's CA has an EC key")
     owner = str(issuer.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
+    key = ec.generate_private_key(ec.SECP256R1())
     wish = _Wish(
         subject=_name(name, owner),
-        key=ec.generate_private_key(ec.SECP256R1()),
+        key=key,
         years=LEAF_YEARS,
         usages=("digital_signature",),
         extended=(use,),
         names=names,
     )
-    return _signed(wish, issuer.subject, signer, now)
+    return _pair(_signed(wish, issuer.subject, authority.key, now), key)
 
 
-def _self_signed(wish: _Wish, now: datetime) -> Pair:
+def _self_signed(wish: _Wish, now: datetime) -> bytes:
     return _signed(wish, wish.subject, wish.key, now)
 
 
-def _signed(wish: _Wish, issuer: x509.Name, signer: PrivateKey, now: datetime) -> Pair:
+def _signed(wish: _Wish, issuer: x509.Name, signer: PrivateKey, now: datetime) -> bytes:
     usages = dict.fromkeys(_KEY_USAGES, False) | dict.fromkeys(wish.usages, True)
     builder = (
         x509.CertificateBuilder()
@@ -197,13 +234,14 @@ def _signed(wish: _Wish, issuer: x509.Name, signer: PrivateKey, now: datetime) -
         builder = builder.add_extension(x509.ExtendedKeyUsage(wish.extended), critical=False)
     if wish.names:
         builder = builder.add_extension(x509.SubjectAlternativeName(wish.names), critical=False)
-    certificate = builder.sign(signer, hashes.SHA256())
-    return Pair(
-        cert_pem=certificate.public_bytes(serialization.Encoding.PEM),
-        key_pem=wish.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _pair(public: bytes, key: PrivateKey | ed25519.Ed25519PrivateKey) -> Pair:
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    return Pair(cert_pem=public, key_pem=private)
 
 
 def _name(common: str, owner: str) -> x509.Name:

@@ -1,64 +1,51 @@
 """The owner's keyring: every private key that makes a server the owner's, in one file.
 
-Owns which keys there are, and what becomes of one. Does not own the file's form (keystore.py) or certificates'
-contents (certificates.py). Admin side only::
+Owns what becomes of keys: made, rotated, locked. Does not own which one answers for a role (keys.py), the file's form
+(keystore.py) or certificates' contents (certificates.py). Admin side only::
 
     keyring = Keyring.create(default_directory(), "Example GmbH", passphrase=b"five random words ...")
     keyring = Keyring.open(default_directory(), ask=ask_passphrase)    # asks once, when a private key is needed
     identity = keyring.issue_node("alpha")     # goes into the server's flash, is not kept here
     with keyring.unlocked("db") as files:
         sign(image, output, key=files.key, cert=files.cert)
+    keyring.signing("PK")                      # a key on a PKCS#11 token signs too, but is no file
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from msgspec.structs import replace
 
 from flashvisor.errors import (
+    FlashvisorError,
     KeyringDamagedError,
     KeyringExistsError,
     OldKeyringError,
     OwnerNameError,
-    PassphraseNeededError,
-    UnknownNameError,
 )
 from flashvisor.host import clock
 from flashvisor.host.files import write_directory_once
 from flashvisor.host.locks import exclusive
-from flashvisor.host.memory import memory_file
 from flashvisor.trust import certificates, keystore
-from flashvisor.trust.certificates import Pair
-from flashvisor.trust.keymaker import ONE_OF_ONE, make, make_all, make_tuf_keys, new_secret
+from flashvisor.trust.keymaker import ONE_OF_ONE, Maker, make_all, new_secret
+from flashvisor.trust.keys import Keys, no_pin, nobody
 from flashvisor.trust.keystore import State, Store, StoredKey
-from flashvisor.trust.roles import ROLES, TUF, TUF_ROLES, RoleSigners
+from flashvisor.trust.roles import ROLES, TUF, TUF_ROLES
 
 if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Callable, Iterable, Iterator
-
-    from securesystemslib.signer import Signer
+    from collections.abc import Callable, Iterable
 
     from flashvisor.trust.certificates import Address
+    from flashvisor.trust.keymaker import OnToken
 
 OWNER_LIMIT = 64  # characters (X.520, ub-organization-name)
 
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True)
-class KeyFiles:
-    """Where a certificate and its private key can be read, both as PEM. The key is not encrypted."""
-
-    cert: Path
-    key: Path
 
 
 @dataclass(frozen=True)
@@ -75,43 +62,29 @@ def default_directory() -> Path:
     return Path(named) if named else Path.home() / ".local" / "share" / "flashvisor" / "keys"
 
 
-def nobody() -> bytes:
-    """Answers for a keyring that was opened with nobody to ask.
-
-    Raises:
-        PassphraseNeededError: always.
-    """
-    raise PassphraseNeededError("the keyring is encrypted, and there is nobody to ask for its passphrase")
-
-
 def _alone(change: Callable[Concatenate[Keyring, P], Keyring]) -> Callable[Concatenate[Keyring, P], Keyring]:
     """Lets one process at a time change a keyring's file, and each go on from what is in it by then."""
 
     @functools.wraps(change)
     def held(self: Keyring, /, *args: P.args, **kwargs: P.kwargs) -> Keyring:
         with exclusive(self.directory / keystore.LOCK):
-            return change(Keyring(self.directory, keystore.read(self.directory), self._ask), *args, **kwargs)
+            return change(self._with(keystore.read(self.directory)), *args, **kwargs)
 
     return held
 
 
-class Keyring:
-    """The owner's keys. Made by `create` once, opened by `open` ever after.
-
-    Args:
-        directory: Where `keyring.json` lies.
-        store: What is in it.
-        ask: Returns the passphrase; called once at most, when the first private key is needed.
-    """
-
-    def __init__(self, directory: Path, store: Store, ask: Callable[[], bytes] = nobody) -> None:
-        self.directory = directory
-        self.store = store
-        self._ask = functools.cache(ask)
+class Keyring(Keys):
+    """The owner's keys. Made by `create` once, opened by `open` ever after."""
 
     @classmethod
     def create(
-        cls, directory: Path, owner: str, *, passphrase: bytes | None = None, root_keys: tuple[int, int] = ONE_OF_ONE
+        cls,
+        directory: Path,
+        owner: str,
+        *,
+        passphrase: bytes | None = None,
+        root_keys: tuple[int, int] = ONE_OF_ONE,
+        place: OnToken | None = None,
     ) -> Keyring:
         """Makes all keys of a new owner; all of them are written, or none.
 
@@ -120,26 +93,40 @@ class Keyring:
             owner: The owner's name, which stands in every certificate.
             passphrase: Encrypts the private keys; None leaves them readable to whoever can read the file.
             root_keys: How many keys the TUF root has, and how many of them must sign.
+            place: The roles whose keys are made on a token, which holds their private parts alone.
 
         Raises:
             KeyringExistsError: something is in the directory already; nothing was changed.
             OwnerNameError: the owner's name is empty, too long or not printable.
             WeakPassphraseError: the passphrase is too short.
+            NotOnTokenError: a role's key cannot lie on a token.
+            TokenMissingError, WrongPinError, TokenRefusedError: the token cannot be used.
         """
         if not owner.strip() or len(owner) > OWNER_LIMIT or not owner.isprintable():
             raise OwnerNameError(f"the owner's name must have 1 to {OWNER_LIMIT} printable characters, got {owner!r}")
         salt, secret = new_secret(passphrase)
+        if place:
+            place.check(root_keys[0] if "tuf-root" in place.roles else 1)
         answer = nobody if passphrase is None else lambda: passphrase
-        draft = Keyring(directory, make_all(owner, salt, secret, root_keys), answer)
-        store = draft._with_next_root()
+        made = cls(directory, make_all(owner, salt, secret, root_keys, place), answer)
+        if place:
+            made._knows(place.token)
         try:
-            write_directory_once(directory, {keystore.STORE: keystore.encode(store)}, mode=0o600, directory_mode=0o700)
-        except FileExistsError as error:
+            made.store = made._with_next_root()
+            data = keystore.encode(made.store)
+            write_directory_once(directory, {keystore.STORE: data}, mode=0o600, directory_mode=0o700)
+        except (FileExistsError, FlashvisorError) as error:
+            if place:
+                place.destroy(made.store.keys)
+            if isinstance(error, FlashvisorError):
+                raise
             raise KeyringExistsError(f"{directory} is not empty, and keys are never overwritten") from error
-        return cls(directory, store, answer)
+        return made
 
     @classmethod
-    def open(cls, directory: Path, ask: Callable[[], bytes] = nobody) -> Keyring:
+    def open(
+        cls, directory: Path, ask: Callable[[], bytes] = nobody, ask_pin: Callable[[str], bytes] = no_pin
+    ) -> Keyring:
         """Opens an existing keyring, without asking for its passphrase yet.
 
         Raises:
@@ -151,76 +138,7 @@ class Keyring:
         wanted = ROLES if store.thresholds else [role for role in ROLES if not role.startswith(TUF)]
         if absent := [role for role in wanted if role not in have]:
             raise KeyringDamagedError(f"the keyring in {directory} lacks {', '.join(absent)}")
-        return cls(directory, store, ask)
-
-    @property
-    def owner(self) -> str:
-        """The owner's name."""
-        return self.store.owner
-
-    @property
-    def owner_guid(self) -> uuid.UUID:
-        """The SignatureOwner of the Secure Boot variables (UEFI 2.10, 32.4.1). Never changes."""
-        return self.store.owner_guid
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the private keys are."""
-        return self.store.encrypted
-
-    @property
-    def ca_pem(self) -> bytes:
-        """What servers trust clients by, and clients servers: the owner's CA, and behind it those rotated out."""
-        return b"".join(self.certificates("ca"))
-
-    @property
-    def module_key(self) -> str:
-        """Private key and certificate in one PEM text, as Linux's CONFIG_MODULE_SIG_KEY expects them in a file."""
-        pair = self.pair("modules")
-        return (pair.key_pem + pair.cert_pem).decode("ascii")
-
-    def certificate(self, role: str) -> bytes:
-        """Returns the certificate (PEM) of the key that signs for a role."""
-        return self.active(role)[0].public.encode("ascii")
-
-    def certificates(self, role: str) -> list[bytes]:
-        """Returns a role's certificates (PEM): the one in use, then those rotated out, newest first."""
-        retired = [key for key in reversed(self.store.keys) if key.role == role and key.state is State.RETIRED]
-        return [key.public.encode("ascii") for key in (*self.active(role), *retired)]
-
-    def active(self, role: str) -> list[StoredKey]:
-        """Returns the keys that sign for a role.
-
-        Raises:
-            UnknownNameError: there is no such role.
-            OldKeyringError: the keyring is older than the role.
-        """
-        found = [key for key in self.store.keys if key.role == role and key.state is State.ACTIVE]
-        if found:
-            return found
-        if role in ROLES:
-            raise OldKeyringError(f"the keyring in {self.directory} has no key for {role}")
-        raise UnknownNameError(f"'{role}' is no role of a key: expected one of {', '.join(ROLES)}")
-
-    def pair(self, role: str) -> Pair:
-        """Returns a role's certificate and its private key, not encrypted.
-
-        Raises:
-            WrongPassphraseError: the passphrase does not open it.
-        """
-        return self._pair(self.active(role)[0])
-
-    def outgoing_pair(self, role: str) -> Pair | None:
-        """Returns what signed for a role before it was rotated last; None if it never was."""
-        kept = [key for key in self.store.keys if key.role == role and key.state is State.RETIRED and key.private]
-        return self._pair(kept[-1]) if kept else None
-
-    @contextmanager
-    def unlocked(self, role: str) -> Iterator[KeyFiles]:
-        """Yields a role's certificate and private key as files in memory, for programs that take nothing else."""
-        pair = self.pair(role)
-        with memory_file(pair.cert_pem) as cert, memory_file(pair.key_pem) as key:
-            yield KeyFiles(cert, key)
+        return cls(directory, store, ask, ask_pin)
 
     def issue_node(self, name: str, addresses: Iterable[Address] = ()) -> NodeIdentity:
         """Issues a server's identity. Its private key is not kept here: it belongs into the server's flash alone.
@@ -229,21 +147,8 @@ class Keyring:
             name: The server's name (model.site.Name).
             addresses: IP addresses that the certificate is good for besides the names.
         """
-        pair = certificates.issue_server(self.pair("ca"), name, clock.now(), addresses)
+        pair = certificates.issue_server(self.signing("ca"), name, clock.now(), addresses)
         return NodeIdentity(cert_pem=pair.cert_pem, key_pem=pair.key_pem)
-
-    def tuf_signers(self, role: str) -> RoleSigners:
-        """Returns who signs for a TUF role, in the order in which the keys were made, and how many of them must."""
-        return RoleSigners(self._signers(self.active(f"{TUF}{role}")), self.store.thresholds[role])
-
-    def tuf_keys(self) -> dict[str, RoleSigners]:
-        """Returns who signs for each TUF role."""
-        return {role: self.tuf_signers(role) for role in TUF_ROLES}
-
-    @property
-    def roots(self) -> tuple[bytes, ...]:
-        """The chain of TUF root metadata, version 1 first. Empty in an older keyring: `founded` makes the first."""
-        return tuple(text.encode("utf-8") for text in self.store.roots)
 
     def founded(self) -> Keyring:
         """Returns the keyring with a chain of roots. Where it has none yet, the first is made, and the file written.
@@ -253,32 +158,32 @@ class Keyring:
         """
         return self if self.store.roots else self._found()
 
-    def outgoing_tuf_signers(self, role: str) -> list[Signer]:
-        """Returns the signers that were rotated out and still can sign: a new root needs the old root's signatures."""
-        return self._signers(
-            key for key in self.store.keys if key.role == f"{TUF}{role}" and key.state is State.RETIRED and key.private
-        )
-
     @_alone
-    def rotate(self, role: str) -> Keyring:
+    def rotate(self, role: str, place: OnToken | None = None) -> Keyring:
         """Makes new keys for a role, keeps what the old ones stand for (ROLES), and writes the keyring's file.
 
-        New keys of a TUF role are named by the next root, which is added to the chain.
+        New keys are made where the old ones are, or on `place`, which may name a key that is there already. Keys on a
+        token stay there, even if the keyring gives them up. New keys of a TUF role are named by the next root, which is
+        added to the chain.
 
         Returns:
             The keyring with the new keys.
         """
-        count = len(self.active(role))
+        replaced = self.active(role)
         if self.is_first_form:
             raise OldKeyringError(f"the keyring in {self.directory} cannot be changed in its old form")
-        secret = self._secret
-        for key in self.active(role):
-            self.private(key)  # a mistyped passphrase must not encrypt the new key
-        authority = self.pair("ca") if role == "admin" else None
-        made = [make(role, self.owner, clock.now(), authority) for _ in range(count)]
-        kept = [_retire(key) if key.role == role and key.state is State.ACTIVE else key for key in self.store.keys]
-        keys = (*kept, *(keystore.stored(role, pair, secret) for pair in made))
-        rotated = Keyring(self.directory, replace(self.store, keys=keys), self._ask)
+        if place:
+            place.check(len(replaced))
+            self._knows(place.token)
+        tokens = [place.token if place else self._token(key.token) if key.token else None for key in replaced]
+        for key, token in zip(replaced, tokens, strict=True):
+            if token is None:
+                self.private(key)  # a mistyped passphrase must not encrypt the new key
+        maker = Maker(self.owner, self._secret if None in tokens else None)
+        authority = self.signing("ca") if role == "admin" else None
+        made = [maker.make(role, authority=authority, token=token) for token in tokens]
+        kept = [_retire(key) if key in replaced else key for key in self.store.keys]
+        rotated: Keyring = self._with(replace(self.store, keys=(*kept, *made)))
         return self._written(rotated._with_next_root() if role.startswith(TUF) else rotated.store)
 
     @_alone
@@ -298,18 +203,13 @@ class Keyring:
         ]
         thresholds = self.store.thresholds
         if not thresholds:
-            keys += make_tuf_keys(secret, ONE_OF_ONE[0])
+            keys += Maker(self.owner, secret).make_tuf(ONE_OF_ONE[0])
             thresholds = dict.fromkeys(TUF_ROLES, 1)
         store = replace(self.store, salt=salt, keys=tuple(keys), thresholds=thresholds)
-        locked = Keyring(self.directory, store, nobody if passphrase is None else lambda: passphrase)
+        locked: Keyring = self._with(store, nobody if passphrase is None else lambda: passphrase)
         done = locked._written(store if store.roots else locked._with_next_root())
         self.drop_first_form()
         return done
-
-    @property
-    def is_first_form(self) -> bool:
-        """Whether it lies in the first version's form: readable, but it can neither be rotated nor sign releases."""
-        return not self.store.thresholds
 
     def leftovers(self) -> list[Path]:
         """Returns files of the first form that lie beside today's: a command was killed while it upgraded."""
@@ -323,30 +223,6 @@ class Keyring:
             for name in keystore.first_files():
                 (self.directory / name).unlink(missing_ok=True)
 
-    def private(self, key: StoredKey) -> keystore.PrivateKey:
-        """Returns a stored private key.
-
-        Raises:
-            KeyringDamagedError: it was given up.
-            WrongPassphraseError: the passphrase does not open it.
-        """
-        if key.private is None:
-            raise KeyringDamagedError(f"the keyring in {self.directory} has given up a private key of {key.role}")
-        return keystore.unlock(key.private, self._secret)
-
-    @cached_property
-    def _secret(self) -> bytes | None:
-        return keystore.password(self._ask(), self.store.salt) if self.store.salt else None
-
-    def _pair(self, key: StoredKey) -> Pair:
-        plain = keystore.lock(self.private(key), None)
-        return Pair(cert_pem=key.public.encode("ascii"), key_pem=plain.encode("ascii"))
-
-    def _signers(self, keys: Iterable[StoredKey]) -> list[Signer]:
-        from securesystemslib.signer import CryptoSigner
-
-        return [CryptoSigner(self.private(key)) for key in keys]
-
     @_alone
     def _found(self) -> Keyring:
         return self if self.store.roots else self._written(self._with_next_root())
@@ -359,8 +235,16 @@ class Keyring:
 
     def _written(self, store: Store) -> Keyring:
         keystore.write(self.directory, store)
-        return Keyring(self.directory, store, self._ask)
+        return self._with(store)
+
+    def _with(self, store: Store, ask: Callable[[], bytes] | None = None) -> Keyring:
+        """Returns this keyring with other contents. What was asked for once is known to it."""
+        other = Keyring(self.directory, store, ask or self._ask, self._ask_pin)
+        other._tokens = self._tokens
+        return other
 
 
 def _retire(key: StoredKey) -> StoredKey:
-    return replace(key, state=State.RETIRED, private=key.private if ROLES[key.role].keeps_private else None)
+    if ROLES[key.role].keeps_private:
+        return replace(key, state=State.RETIRED)
+    return replace(key, state=State.RETIRED, private=None, token=None)

@@ -23,11 +23,14 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from flashvisor.errors import KeyringDamagedError, KeyringMissingError, WrongPassphraseError
 from flashvisor.host.files import write_atomic
 from flashvisor.trust import certificates
+from flashvisor.trust.certificates import SigningKey
+from flashvisor.trust.tokenuri import parse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flashvisor.trust.certificates import Pair
+    from flashvisor.trust.token import Token
 
 STORE = "keyring.json"
 LOCK = "keyring.lock"  # empty; held while the keyring is changed
@@ -51,20 +54,27 @@ class State(StrEnum):
     RETIRED = "retired"
 
 
-class StoredKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StoredKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One key.
 
     Args:
         role: As in keyring.ROLES.
         state: Whether it signs.
         public: Certificate (X.509) or public key (SubjectPublicKeyInfo), PEM.
-        private: PKCS #8 as PEM, encrypted if the keyring is; None: given up when the key was rotated out.
+        private: PKCS #8 as PEM, encrypted if the keyring is; None: on a token, or given up when it was rotated out.
+        token: RFC 7512 URI of the private key on a PKCS#11 token.
     """
 
     role: str
     state: State
     public: str
     private: str | None
+    token: str | None = None
+
+    @property
+    def signs(self) -> bool:
+        """Whether there still is a private key."""
+        return self.private is not None or self.token is not None
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,6 +158,33 @@ def stored(role: str, pair: Pair, secret: bytes | None) -> StoredKey:
     """Returns a new key's entry."""
     private = lock(unlock(pair.key_pem.decode("ascii"), None), secret)
     return StoredKey(role=role, state=State.ACTIVE, public=pair.cert_pem.decode("ascii"), private=private)
+
+
+def private(key: StoredKey, secret: bytes | None, token: Token | None) -> PrivateKey:
+    """Returns a stored private key; of one on a token, what signs with it.
+
+    Args:
+        key: The key.
+        secret: Opens it if it lies in the keyring.
+        token: Holds it otherwise.
+
+    Raises:
+        KeyringDamagedError: it was given up.
+        WrongPassphraseError: `secret` does not open it.
+    """
+    if key.token is not None and token is not None:
+        return token.key(parse(key.token), certificates.public_key(key.public.encode("ascii")))
+    if key.private is None:
+        raise KeyringDamagedError(f"the keyring has given up a private key of {key.role}")
+    return unlock(key.private, secret)
+
+
+def signing(key: StoredKey, secret: bytes | None, token: Token | None) -> SigningKey:
+    """Returns a stored key with its certificate; see `private`. Not for TUF's."""
+    opened = private(key, secret, token)
+    if isinstance(opened, ed25519.Ed25519PrivateKey):
+        raise TypeError("certificates are of EC and RSA keys")
+    return SigningKey(key.public.encode("ascii"), opened)
 
 
 def first_files() -> tuple[str, ...]:

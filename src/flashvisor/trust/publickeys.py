@@ -33,7 +33,7 @@ def export(keyring: Keyring, now: datetime) -> dict[str, bytes]:
     files |= {f"{one.name}.auth": one.data for one in secureboot.enrolment(keyring, now)}
     if update := secureboot.platform_key_update(keyring, now):
         files["PK.update.auth"] = update.data
-    keys = [key for key in keyring.store.keys if key.role.startswith(TUF) and key.private]
+    keys = [key for key in keyring.store.keys if key.role.startswith(TUF) and key.signs]
     for role in sorted({key.role for key in keys}):
         files[f"{role}.pub"] = "".join(key.public for key in keys if key.role == role).encode("ascii")
     files |= {f"{number}.root.json": root for number, root in enumerate(keyring.roots, 1)}

@@ -27,11 +27,19 @@ NEXT_ROOT = (
 
 @dataclass(frozen=True)
 class Role:
-    """What a key does, and what becomes of what the old one stands for when it is rotated."""
+    """What a key does, and what becomes of what the old one stands for when it is rotated.
+
+    Args:
+        does: What it does.
+        rotated: What rotating it means.
+        keeps_private: The old private key signs its own successor.
+        file_only: Why its private key cannot lie on a PKCS#11 token; empty if it can.
+    """
 
     does: str
     rotated: str
     keeps_private: bool = False
+    file_only: str = ""
 
 
 ROLES = {
@@ -45,6 +53,7 @@ ROLES = {
         "administrator's client certificate",
         "The old certificate stays valid until its own end: servers keep no list of withdrawn ones. If it was stolen,\n"
         "rotate `ca` too, and burn the servers anew.",
+        file_only="TLS clients read it as a file",
     ),
     "PK": Role(
         "Secure Boot PK: changes KEK",
@@ -65,6 +74,7 @@ ROLES = {
         "signs kernel modules",
         "Each image holds its own modules' certificate, so old images are not touched. The next build compiles the\n"
         "kernel anew.",
+        file_only="the kernel's build reads it as a file, in a sandbox that reaches no token",
     ),
     "tuf-root": Role(
         "TUF root: names the keys of the other TUF roles",
@@ -76,6 +86,8 @@ ROLES = {
     "tuf-snapshot": Role("TUF snapshot: against mixing releases", NEXT_ROOT),
     "tuf-timestamp": Role("TUF timestamp: against frozen updates", NEXT_ROOT),
 }
+TOKEN_ROLES = tuple(role for role, each in ROLES.items() if not each.file_only)
+TOKEN_ROLES_USUAL = (*SECURE_BOOT_KEYS, "tuf-root", "tuf-targets")  # the rest signs too often to want a PIN each time
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from flashvisor.trust.certificates import Pair
+    from flashvisor.trust.certificates import SigningKey
     from flashvisor.trust.keyring import Keyring
 
 CERT_PKCS7 = uuid.UUID("4aafd29d-68df-49ee-8aa9-347d375665a7")  # EFI_CERT_TYPE_PKCS7_GUID
@@ -59,7 +59,7 @@ def signature_list(certificates_pem: Iterable[bytes], owner: uuid.UUID) -> bytes
     return b"".join(lists)
 
 
-def authenticated(name: str, content: bytes, signer: Pair, now: datetime) -> Payload:
+def authenticated(name: str, content: bytes, signer: SigningKey, now: datetime) -> Payload:
     """Returns the signed write of a Secure Boot variable.
 
     Args:
@@ -94,28 +94,27 @@ def enrolment(keyring: Keyring, now: datetime) -> tuple[Payload, ...]:
 
     All are signed by PK: on a server that has it already, they bring KEK and db up to date.
     """
-    platform = keyring.pair("PK")
+    platform = keyring.signing("PK")
     return tuple(authenticated(name, content, platform, now) for name, content in contents(keyring).items())
 
 
 def platform_key_update(keyring: Keyring, now: datetime) -> Payload | None:
     """Returns the new PK under the old PK's signature; None if PK was never rotated."""
-    outgoing = keyring.outgoing_pair("PK")
+    outgoing = keyring.outgoing_signing("PK")
     return authenticated("PK", contents(keyring)["PK"], outgoing, now) if outgoing else None
 
 
 def release(keyring: Keyring, now: datetime) -> Payload:
     """Returns the write that takes PK out: the server is in Setup Mode again, and the next owner's to fill."""
-    return authenticated("PK", b"", keyring.pair("PK"), now)
+    return authenticated("PK", b"", keyring.signing("PK"), now)
 
 
-def _signed_data(covered: bytes, signer: Pair) -> bytes:
-    key = serialization.load_pem_private_key(signer.key_pem, password=None)
-    if not isinstance(key, rsa.RSAPrivateKey):
+def _signed_data(covered: bytes, signer: SigningKey) -> bytes:
+    if not isinstance(signer.key, rsa.RSAPrivateKey):
         raise TypeError("Secure Boot's keys are RSA keys")
     certificate = x509.load_pem_x509_certificate(signer.cert_pem)
     options = [pkcs7.PKCS7Options.DetachedSignature, pkcs7.PKCS7Options.Binary, pkcs7.PKCS7Options.NoAttributes]
-    builder = pkcs7.PKCS7SignatureBuilder().set_data(covered).add_signer(certificate, key, hashes.SHA256())
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(covered).add_signer(certificate, signer.key, hashes.SHA256())
     return _inside(builder.sign(serialization.Encoding.DER, options))
 
 

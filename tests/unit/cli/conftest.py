@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(path))
     monkeypatch.setenv("USER", "admin")
     monkeypatch.setenv("LOGNAME", "admin")
-    settings = ("NODE", "KEYS", "PASSPHRASE_FILE", "NEW_PASSPHRASE_FILE")
+    settings = ("NODE", "KEYS", "PASSPHRASE_FILE", "NEW_PASSPHRASE_FILE", "PIN_FILE")
     for name in (f"FLASHVISOR_{setting}" for setting in settings):
         monkeypatch.delenv(name, raising=False)
     return path

@@ -181,3 +181,26 @@ def test_a_keyring_of_the_first_form_is_shown_and_upgraded(flashvisor: Run, home
     assert flashvisor("keys", "upgrade").status == 0
     assert (home / FILE).read_bytes() == before
     assert {path.name for path in (home / KEYS).iterdir()} == {"keyring.json", "keyring.lock"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "cause"),
+    [
+        (("--roles", "db"), "FV-USE-003", "give --token too"),
+        (("--token", "pkcs11:token=Owner", "--roles", ","), "FV-USE-003", "--roles names no role"),
+        (("--token", "pkcs11:token=Owner", "--roles", "dbx"), "FV-USE-001", "'dbx' is no role"),
+        (("--token", "pkcs11:token=Owner", "--roles", "db,admin"), "FV-TRUST-045", "TLS clients read it as a file"),
+        (("--token", "pkcs11:token=Owner", "--roles", "modules"), "FV-TRUST-045", "the kernel's build reads it"),
+        (("--token", "pkcs11:token=Owner;id=%01"), "FV-USE-040", "the URI names one key"),
+        (("--token", "pkcs11:token=Owner?pin-value=1234"), "FV-USE-040", "a PIN does not belong"),
+        (("--token", "pkcs11:token=Owner?module-path=/absent.so"), "FV-TRUST-042", "PKCS#11 library /absent.so"),
+    ],
+)
+def test_what_cannot_be_on_a_token_is_refused_before_anything_is_made(
+    flashvisor: Run, home: Path, words: tuple[str, ...], code: str, cause: str
+) -> None:
+    ran = flashvisor("keys", "init", "--unencrypted", *words)
+    assert ran.status > 0
+    assert f"{code}: " in ran.stderr
+    assert cause in ran.stderr
+    assert not (home / ".local").exists()

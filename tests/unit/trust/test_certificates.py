@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
-AUTHORITY = certificates.make_authority("Owner Ltd", NOW)
+AUTHORITY = certificates.make_authority("Owner Ltd", NOW).opened()
 SERVER = certificates.issue_server(AUTHORITY, "alpha", NOW, [IPv4Address("192.0.2.10")])
 CLIENT = certificates.issue_client(AUTHORITY, "admin", NOW)
 

@@ -209,16 +209,19 @@ def test_a_rotated_db_key_keeps_the_old_certificate_but_not_its_private_key(own:
     new = own.rotate("db")
     assert new.certificates("db") == [new.certificate("db"), old]
     assert new.certificate("db") != old
-    assert new.outgoing_pair("db") is None
+    assert new.outgoing_signing("db") is None
     assert old_key.splitlines()[1] not in (own.directory / keystore.STORE).read_text()
     third = Keyring.open(own.directory).rotate("db")
     assert third.certificates("db")[1:] == [new.certificate("db"), old]
 
 
 def test_what_signs_its_own_successor_keeps_its_private_key(own: Keyring) -> None:
-    platform, root = own.pair("PK"), own.tuf_signers("root").signers[0].public_key.keyid
+    platform, root = own.signing("PK"), own.tuf_signers("root").signers[0].public_key.keyid
     new = own.rotate("PK").rotate("tuf-root")
-    assert new.outgoing_pair("PK") == platform
+    outgoing = new.outgoing_signing("PK")
+    assert outgoing is not None
+    assert outgoing.cert_pem == platform.cert_pem
+    assert outgoing.key.private_numbers() == platform.key.private_numbers()
     assert [signer.public_key.keyid for signer in new.outgoing_tuf_signers("root")] == [root]
     assert root not in [signer.public_key.keyid for signer in new.tuf_signers("root").signers]
 

@@ -16,7 +16,7 @@ from flashvisor.lab.trial import READY_LIMIT, connect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flashvisor.api.types import SlotsReport
+    from flashvisor.api.flashtypes import SlotsReport
     from flashvisor.image.build import BuildResult
     from flashvisor.lab.server import Server
     from flashvisor.trust.keyring import Keyring

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
-from flashvisor.api import types
+from flashvisor.api import flashtypes, message, types
 from flashvisor.api.routes import ALL, Route
 from flashvisor.errors import (
     DeviceError,
@@ -54,14 +54,14 @@ class NodeSim:
     power: str = ""
     enrolled: tuple[types.FirmwareWrite, ...] = ()
     released: types.FirmwareWrite | None = None
-    media: tuple[types.Medium, ...] = ()
+    media: tuple[flashtypes.Medium, ...] = ()
     burned: tuple[str, int] | None = None
     tpm: TpmSim | None = None
     calls: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
     silent_polls: int = 0
-    slots_reports: list[types.SlotsReport] = field(default_factory=list)
+    slots_reports: list[flashtypes.SlotsReport] = field(default_factory=list)
     refuse_after: dict[int, int] = field(default_factory=dict)
     raw_answer: tuple[int, bytes] | None = None
 
@@ -88,7 +88,7 @@ class NodeSim:
             decoded = msgspec.json.decode(body, type=route.body) if route.body else body
             return 200, msgspec.json.encode(getattr(self, f"_{route.name}")(decoded, **names))
         except FlashvisorError as error:
-            report = types.ErrorReport(
+            report = message.ErrorReport(
                 code=error.code, what=error.what, evidence=error.evidence, next_step=error.next_step
             )
             return error.http_status, msgspec.json.encode(report)
@@ -163,7 +163,7 @@ class NodeSim:
     def _release(self, body: types.ReleaseRequest) -> None:
         self.released = body.write
 
-    def _slots(self, _: bytes) -> types.SlotsReport:
+    def _slots(self, _: bytes) -> flashtypes.SlotsReport:
         self.refuse_connections += self.refuse_after.pop(self.calls.count("slots"), 0)
         return self.slots_reports.pop(0) if len(self.slots_reports) > 1 else self.slots_reports[0]
 
@@ -183,17 +183,17 @@ class NodeSim:
         self.images[sha256] = types.ImageReport(sha256=sha256, size=len(body), kind=types.ImageKind.DISK)
         return self.images[sha256]
 
-    def _media(self, _: bytes) -> tuple[types.Medium, ...]:
+    def _media(self, _: bytes) -> tuple[flashtypes.Medium, ...]:
         return self.media
 
-    def _burn(self, body: bytes, name: str) -> types.BurnNews:
+    def _burn(self, body: bytes, name: str) -> flashtypes.BurnNews:
         if not any(each.name == name for each in self.media):
             raise DeviceError(f"this server has no disk '{name}'")
         self.burned = (name, len(body))
         got = hashlib.sha256(body).hexdigest()
         notes = ("the image was made for 'beta'; this server stays 'alpha'",)
-        return types.BurnNews(
-            done=types.BurnReport(device=f"/dev/{name}", size=len(body), sha256=got, in_use=True, notes=notes)
+        return flashtypes.BurnNews(
+            done=flashtypes.BurnReport(device=f"/dev/{name}", size=len(body), sha256=got, in_use=True, notes=notes)
         )
 
     def _guests(self, _: bytes) -> tuple[types.GuestReport, ...]:
@@ -225,7 +225,7 @@ def guest_report(name: str, state: types.GuestState = types.GuestState.RUNNING) 
     return types.GuestReport(name=name, state=state, image="hello", cpus=1, memory=64 * MIB, addresses=("10.77.0.10",))
 
 
-FLASH = types.FlashReport(
+FLASH = flashtypes.FlashReport(
     written=90_112,
     by_cause={"boot": 8192, "update": 81_920},
     by_day={"2026-11-23": {"boot": 4096}, "2026-11-24": {"boot": 4096, "update": 81_920}},

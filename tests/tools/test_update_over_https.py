@@ -17,9 +17,9 @@ import pytest
 from flashvisor import errors
 from flashvisor.api.address import parse_address
 from flashvisor.api.client import Client
+from flashvisor.api.flashtypes import UpdateRequest, UpdateStep
 from flashvisor.api.offer import link
 from flashvisor.api.routes import Routes
-from flashvisor.api.types import UpdateRequest, UpdateStep
 from flashvisor.cli.main import run
 from flashvisor.flash.ring import Ring
 from flashvisor.host import https

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flashvisor.api.types import BurnNews
+from flashvisor.api.flashtypes import BurnNews
 from flashvisor.errors import StrangeAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from flashvisor.api.address import Address
-    from flashvisor.api.types import BurnReport, ErrorReport
+    from flashvisor.api.flashtypes import BurnReport
+    from flashvisor.api.message import ErrorReport
 
 EVIDENCE_LIMIT = 400  # characters of an unreadable line that an error shows
 

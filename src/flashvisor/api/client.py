@@ -23,7 +23,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from flashvisor.api import types
+from flashvisor.api import flashtypes, message, types
 from flashvisor.api.burning import end_of_burn
 from flashvisor.api.failures import CONNECT_TIMEOUT, failure
 from flashvisor.api.offer import push
@@ -176,18 +176,18 @@ class Client:
         """Hands the server over: keys out of the firmware, state wiped, restart as nobody's server."""
         self._call(Routes.RELEASE, types.ReleaseRequest(write=write))
 
-    def slots(self, *, verify: bool = False) -> types.SlotsReport:
+    def slots(self, *, verify: bool = False) -> flashtypes.SlotsReport:
         """Returns where the slots of flash stand; `verify` has the server read them."""
         answer = self._send(Routes.SLOTS, {}, params={"verify": "1"} if verify else {})
         return self._decode(answer, Routes.SLOTS)
 
-    def rollback(self, request: types.RollbackRequest) -> None:
+    def rollback(self, request: flashtypes.RollbackRequest) -> None:
         """Restarts the server into the other slot's image, on trial."""
         self._call(Routes.ROLLBACK, request)
 
     def factory_reset(self, *, keep_site: bool) -> None:
         """Restarts the server into the image that it was shipped with."""
-        self._call(Routes.FACTORY_RESET, types.FactoryResetRequest(keep_site=keep_site))
+        self._call(Routes.FACTORY_RESET, flashtypes.FactoryResetRequest(keep_site=keep_site))
 
     def attest(self, nonce: bytes, pcrs: Sequence[int]) -> types.AttestReport:
         """Has the server's TPM sign a nonce and its PCRs; trust/attest.py checks what comes back."""
@@ -215,13 +215,13 @@ class Client:
         answer = self._send(route, names, content=read_chunks(path, on_bytes), headers=headers)
         return self._decode(answer, route)
 
-    def media(self) -> tuple[types.Medium, ...]:
+    def media(self) -> tuple[flashtypes.Medium, ...]:
         """Returns the server's disks as flash devices to be, with why one is not taken."""
         return self._call(Routes.MEDIA)
 
     def burn(
         self, image: Path, name: str, *, serial: str = "", on_bytes: Callable[[int], None] = lambda _count: None
-    ) -> types.BurnReport:
+    ) -> flashtypes.BurnReport:
         """Has the server write a flash image to a disk of its own, and read it back.
 
         Args:
@@ -250,7 +250,7 @@ class Client:
                 last = end_of_burn(answer.iter_lines(), self.address, on_bytes)
         except httpx.TransportError as error:
             raise self._failure(error) from error
-        if isinstance(last, types.ErrorReport):
+        if isinstance(last, message.ErrorReport):
             raise self._refusal(answer.status_code, msgspec.json.encode(last))
         return last
 
@@ -276,10 +276,10 @@ class Client:
 
     def update(
         self,
-        request: types.UpdateRequest,
+        request: flashtypes.UpdateRequest,
         directory: Path | None = None,
-        on_progress: Callable[[types.UpdateStep], None] = lambda _: None,
-    ) -> types.Installed:
+        on_progress: Callable[[flashtypes.UpdateStep], None] = lambda _: None,
+    ) -> flashtypes.Installed:
         """Has the server take a release in, and restart into it on trial.
 
         Args:
@@ -297,7 +297,7 @@ class Client:
             raise self._refusal(error.response.status_code, error.response.body) from error
         except (OSError, TimeoutError, WebSocketException) as error:
             raise self._failure(error) from error
-        if isinstance(last, types.ErrorReport):
+        if isinstance(last, message.ErrorReport):
             raise self._refusal(HTTPStatus.CONFLICT, msgspec.json.encode(last))
         return last
 
@@ -335,7 +335,7 @@ class Client:
     def _uri(self, route: Route[None], **names: str) -> str:
         return f"wss://{self.address.authority}{route.path(**names)}"
 
-    def _call(self, route: Route[Answer], body: types.Message | None = None, **names: str) -> Answer:
+    def _call(self, route: Route[Answer], body: message.Message | None = None, **names: str) -> Answer:
         if body is None:
             answer = self._send(route, names)
         else:
@@ -381,7 +381,7 @@ class Client:
     def _refusal(self, status: int, body: bytes | bytearray | None) -> FlashvisorError:
         """Turns an error answer into the error that the server raised."""
         try:
-            report = msgspec.json.decode(body or b"", type=types.ErrorReport)
+            report = msgspec.json.decode(body or b"", type=message.ErrorReport)
         except msgspec.MsgspecError:
             shown = (body or b"").decode(errors="replace")[:EVIDENCE_LIMIT]
             return StrangeAnswerError(f"{self.address} answered with HTTP status {status}", evidence=shown)

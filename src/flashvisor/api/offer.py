@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from websockets.asyncio.client import connect
 
-from flashvisor.api.types import ErrorReport, Installed, UpdateRequest, UpdateStep
+from flashvisor.api.flashtypes import Installed, UpdateRequest, UpdateStep
+from flashvisor.api.message import ErrorReport
 from flashvisor.errors import StrangeAnswerError, UnreadableFileError
 from flashvisor.trust.certificates import SERVER_ALIAS
 

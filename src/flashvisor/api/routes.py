@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from flashvisor.api import types
+from flashvisor.api import flashtypes, types
 
 Answer = TypeVar("Answer")
 
@@ -45,15 +45,17 @@ class Routes:
     CONFIRM = Route("confirm", "POST", "/v1/confirm", answer=types.SiteReport)
     ENROL = Route("enrol", "POST", "/v1/enrol", body=types.EnrolRequest, answer=types.EnrolReport)
     RELEASE: Route[None] = Route("release", "POST", "/v1/release", body=types.ReleaseRequest)
-    SLOTS = Route("slots", "GET", "/v1/slots", answer=types.SlotsReport)
-    ROLLBACK: Route[None] = Route("rollback", "POST", "/v1/rollback", body=types.RollbackRequest)
-    FACTORY_RESET: Route[None] = Route("factory_reset", "POST", "/v1/factory-reset", body=types.FactoryResetRequest)
+    SLOTS = Route("slots", "GET", "/v1/slots", answer=flashtypes.SlotsReport)
+    ROLLBACK: Route[None] = Route("rollback", "POST", "/v1/rollback", body=flashtypes.RollbackRequest)
+    FACTORY_RESET: Route[None] = Route(
+        "factory_reset", "POST", "/v1/factory-reset", body=flashtypes.FactoryResetRequest
+    )
     UPDATE: Route[None] = Route("update", "WS", "/v1/update")
     ATTEST = Route("attest", "POST", "/v1/attest", body=types.AttestRequest, answer=types.AttestReport)
     IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
     IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
-    MEDIA = Route("media", "GET", "/v1/media", answer=tuple[types.Medium, ...])
-    BURN = Route("burn", "PUT", "/v1/media/{name}", answer=types.BurnNews)  # many answers, one a line
+    MEDIA = Route("media", "GET", "/v1/media", answer=tuple[flashtypes.Medium, ...])
+    BURN = Route("burn", "PUT", "/v1/media/{name}", answer=flashtypes.BurnNews)  # many answers, one a line
     GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])
     GUEST = Route("guest", "GET", "/v1/guests/{name}", answer=types.GuestReport)
     GUEST_START = Route("guest_start", "POST", "/v1/guests/{name}/start", answer=types.GuestReport)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flashvisor.api.client import Client
-    from flashvisor.api.types import Installed, SlotsReport
+    from flashvisor.api.flashtypes import Installed, SlotsReport
 
 INTERVAL = 1.0  # seconds between two questions to a server
 RESTART = 600.0  # seconds that guests have to stop and the server to start, besides the probation

@@ -18,7 +18,7 @@ from flashvisor.model.size import show_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flashvisor.api.types import Medium
+    from flashvisor.api.flashtypes import Medium
 
 
 class LocalBurn(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from flashvisor.cli.output import print_fields, print_table
 from flashvisor.model.size import show_size
 
 if TYPE_CHECKING:
-    from flashvisor.api.types import FlashReport
+    from flashvisor.api.flashtypes import FlashReport
 
 
 def short_fields(flash: FlashReport) -> list[tuple[str, str]]:

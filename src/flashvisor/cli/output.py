@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flashvisor.api.types import ErrorReport
+from flashvisor.api.message import ErrorReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from flashvisor.api.types import RollbackRequest
+from flashvisor.api.flashtypes import RollbackRequest
 from flashvisor.cli.output import print_json
 from flashvisor.cli.session import connect, json_option, node_option
 from flashvisor.cli.trial_options import health_option, probation_option

@@ -11,7 +11,7 @@ from flashvisor.cli.output import print_json, print_table
 from flashvisor.cli.session import connect, json_option, node_option
 
 if TYPE_CHECKING:
-    from flashvisor.api.types import SlotsReport
+    from flashvisor.api.flashtypes import SlotsReport
 
 INTACT = {True: "yes", False: "NO", None: "not read"}
 

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from flashvisor.api import trial
-from flashvisor.api.types import Installed, SlotsReport, UpdateRequest
+from flashvisor.api.flashtypes import Installed, SlotsReport, UpdateRequest
 from flashvisor.cli.output import print_json, show_seconds
 from flashvisor.cli.progress import progress
 from flashvisor.cli.session import connector, json_option, node_option
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from flashvisor.api.client import Client
-    from flashvisor.api.types import UpdateStep
+    from flashvisor.api.flashtypes import UpdateStep
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

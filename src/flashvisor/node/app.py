@@ -23,8 +23,8 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as WebRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from flashvisor.api.flashtypes import BurnNews
 from flashvisor.api.routes import ALL, Route, Routes
-from flashvisor.api.types import BurnNews
 from flashvisor.errors import BadRequestError, FlashvisorError
 from flashvisor.node.errorreport import BUG, report_of
 from flashvisor.node.updatesocket import update_socket

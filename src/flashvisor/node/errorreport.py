@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import ErrorReport
+from flashvisor.api.message import ErrorReport
 
 if TYPE_CHECKING:
     from flashvisor.errors import FlashvisorError

@@ -13,7 +13,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import FailedReport, SlotReport, SlotsReport
+from flashvisor.api.flashtypes import FailedReport, SlotReport, SlotsReport
 from flashvisor.errors import NoRollbackError, SlotBusyError
 from flashvisor.model.slot import Slot, SlotState, other
 

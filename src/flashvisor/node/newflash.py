@@ -19,7 +19,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import BurnNews, BurnReport, Medium
+from flashvisor.api.flashtypes import BurnNews, BurnReport, Medium
 from flashvisor.errors import BadRequestError, BusyError, DeviceError, FlashvisorError, FlashWorksError
 from flashvisor.flash.burn import check_target
 from flashvisor.flash.carryover import carry_over, differences

@@ -28,7 +28,7 @@ from flashvisor.model.drivers import Patterns
 from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
-    from flashvisor.api.types import SlotsReport
+    from flashvisor.api.flashtypes import SlotsReport
     from flashvisor.host.devices import Device
     from flashvisor.model.release import Flavour, Manifest
 

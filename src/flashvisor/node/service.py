@@ -13,7 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import AttestReport, GuestReport, ImageReport, LogLine, NodeReport, SiteReport
+from flashvisor.api.types import (
+    AttestReport,
+    GuestReport,
+    ImageReport,
+    LogLine,
+    NodeReport,
+    SiteReport,
+)
 from flashvisor.errors import BadRequestError, UnknownGenerationError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
@@ -24,6 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from flashvisor.api.flashtypes import (
+        FactoryResetRequest,
+        Installed,
+        Medium,
+        RollbackRequest,
+        SlotsReport,
+        UpdateRequest,
+    )
     from flashvisor.api.types import (
         ApplyReport,
         ApplyRequest,
@@ -31,18 +46,12 @@ if TYPE_CHECKING:
         BootReport,
         EnrolReport,
         EnrolRequest,
-        FactoryResetRequest,
         GenerationReport,
-        Installed,
-        Medium,
         PlanReport,
         PowerRequest,
         ReleaseRequest,
-        RollbackRequest,
         SiteReport,
-        SlotsReport,
         StopRequest,
-        UpdateRequest,
     )
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming

@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from flashvisor.api.types import FailedReport, SlotReport, SlotsReport
+from flashvisor.api.flashtypes import FailedReport, SlotReport, SlotsReport
 from flashvisor.errors import FlashvisorError, NoSlotsError, RecoveryError
 from flashvisor.flash.carryout import Hands, carry_out
 from flashvisor.flash.slotimage import content_digest, slot_content

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from flashvisor.api.types import Installed
+from flashvisor.api.flashtypes import Installed
 from flashvisor.errors import BadRequestError, BusyError, NoTrustRootError, OtherFlavourError
 from flashvisor.host import clock
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flashvisor.api.types import UpdateRequest
+    from flashvisor.api.flashtypes import UpdateRequest
     from flashvisor.model.release import Flavour, Memory
     from flashvisor.node.preflight import Running
     from flashvisor.node.slotkeeper import Slots

@@ -18,7 +18,7 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect
 
-from flashvisor.api.types import UpdateRequest, UpdateStep
+from flashvisor.api.flashtypes import UpdateRequest, UpdateStep
 from flashvisor.errors import BadRequestError, FlashvisorError, ReleaseSourceError
 from flashvisor.node.errorreport import BUG, report_of
 from flashvisor.node.sources import Source

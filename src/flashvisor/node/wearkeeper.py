@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flashvisor.api.types import FlashReport
+from flashvisor.api.flashtypes import FlashReport
 from flashvisor.errors import FlashBudgetError, FlashCountError
 from flashvisor.flash import wear
 from flashvisor.flash.layout import DEVICE_SIZE, SLOT_SIZE

@@ -12,7 +12,9 @@ import pytest
 
 from flashvisor.api.address import Address
 from flashvisor.api.client import Client
-from flashvisor.api.types import ApplyRequest, BurnNews, BurnReport, ErrorReport, GuestState
+from flashvisor.api.flashtypes import BurnNews, BurnReport
+from flashvisor.api.message import ErrorReport
+from flashvisor.api.types import ApplyRequest, GuestState
 from flashvisor.errors import (
     DeviceFaultyError,
     DigestMismatchError,

@@ -10,7 +10,7 @@ import pytest
 from flashvisor.api import trial
 from flashvisor.api.address import Address
 from flashvisor.api.client import Client
-from flashvisor.api.types import FailedReport, Installed, SlotReport, SlotsReport
+from flashvisor.api.flashtypes import FailedReport, Installed, SlotReport, SlotsReport
 from flashvisor.errors import NodeUnreachableError, TrialFailedError, TrialUnfinishedError
 from sim.nodesim import NodeSim
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.api.types import Medium
+from flashvisor.api.flashtypes import Medium
 from flashvisor.cli.burn import choose
 from flashvisor.errors import DeviceError
 

@@ -9,7 +9,7 @@ import pytest
 
 from flashvisor.api import trial
 from flashvisor.api.client import Client
-from flashvisor.api.types import Installed, SlotsReport, UpdateRequest, UpdateStep
+from flashvisor.api.flashtypes import Installed, SlotsReport, UpdateRequest, UpdateStep
 from sim.reposim import image_of, manifest_of, repository, write
 from unit.api.test_trial import COMMITTED, FAILED, INSTALLED, ON_TRIAL, RESTART
 

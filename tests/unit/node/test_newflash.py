@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flashvisor.api.types import BurnReport
+    from flashvisor.api.flashtypes import BurnReport
 
 ALPHA = Identity(node_name="alpha", owner_ca_pem="ca", node_cert_pem="cert", node_key_pem="alpha's key")
 BETA = Identity(node_name="beta", owner_ca_pem="ca", node_cert_pem="cert", node_key_pem="beta's key")

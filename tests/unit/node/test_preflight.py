@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from flashvisor import errors
-from flashvisor.api.types import FailedReport
+from flashvisor.api.flashtypes import FailedReport
 from flashvisor.host.devices import Device
 from flashvisor.model.release import Flavour
 from flashvisor.model.slot import IMAGE_LIMIT

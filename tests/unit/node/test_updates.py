@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flashvisor import errors
-from flashvisor.api.types import FailedReport, Installed, UpdateRequest
+from flashvisor.api.flashtypes import FailedReport, Installed, UpdateRequest
 from flashvisor.flash.ring import Ring
 from flashvisor.host.devices import Device
 from flashvisor.model.record import RecordKind, encode

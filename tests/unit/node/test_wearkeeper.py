@@ -26,7 +26,7 @@ from sim.nodekit import RING_SIZE, SITE, TODAY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flashvisor.api.types import FlashReport
+    from flashvisor.api.flashtypes import FlashReport
 
 BOOT = Boot(when=1.0, image_id="x", version="0")
 WRITING = Slots(when=1.0, b=Note(state=SlotState.WRITING))

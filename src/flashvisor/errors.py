@@ -416,6 +416,21 @@ class NoRollbackError(FlashError):
     advice = "Update to the release that you want, by its version; or `flashvisor factory-reset`."
 
 
+class NoSlotsError(FlashError):
+    """The server was not started from a slot of flash by UEFI, so there is nothing to update or to go back to."""
+
+    code = "FV-FLASH-010"
+    http_status = 409
+    advice = "Start the server from its flash, in UEFI mode; legacy BIOS cannot start it."
+
+
+class RecoveryError(FlashError):
+    """Neither slot holds an image that can be started. The image in factory runs; slots can be written from it."""
+
+    code = "FV-FLASH-011"
+    advice = "Write a good release: `flashvisor update DIR`. `flashvisor slots --verify` shows both slots."
+
+
 # --- TRUST --------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ for scenario in scenarios():
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from flashvisor.flash.update import BLOCK
@@ -32,6 +32,7 @@ class Scenario:
     act: Callable[[SlotSim], object]
     may_run: frozenset[str]
     early: bool = False
+    secure: bool = False
 
 
 @dataclass
@@ -42,8 +43,8 @@ class Tally:
     ran: Counter[str] = field(default_factory=Counter)
 
 
-def _after(start: Snapshot, *acts: Callable[[SlotSim], object]) -> Snapshot:
-    server = SlotSim(start)
+def _after(start: Snapshot, *acts: Callable[[SlotSim], object], secure: bool) -> Snapshot:
+    server = SlotSim(start, secure=secure)
     server.settle()
     for act in acts:
         act(server)
@@ -76,19 +77,26 @@ def _full(server: SlotSim) -> None:
         ring.append(RecordKind.WEAR, b"0", cause="test")
 
 
-def updated() -> Snapshot:
+def updated(*, secure: bool = False) -> Snapshot:
     """A server that was updated once: new is committed in b, old stands in a."""
-    return _after(burnt(), _update_and_settle(NEW))
+    return _after(burnt(), _update_and_settle(NEW), secure=secure)
 
 
 def scenarios() -> list[Scenario]:
-    """Returns everything that is cut."""
+    """Returns everything that is cut: without Secure Boot, and with it."""
+    return [
+        *_scenarios(secure=False),
+        *(replace(one, name=f"{one.name}, Secure Boot") for one in _scenarios(secure=True)),
+    ]
+
+
+def _scenarios(*, secure: bool) -> list[Scenario]:
     shipped = burnt()
-    first = _after(shipped)
-    new = updated()
-    tried = _after(shipped, lambda server: server.update(NEW))
-    tried_bad = _after(new, lambda server: server.update(BAD))
-    full = _after(new, _full)
+    first = _after(shipped, secure=secure)
+    new = updated(secure=secure)
+    tried = _after(shipped, lambda server: server.update(NEW), secure=secure)
+    tried_bad = _after(new, lambda server: server.update(BAD), secure=secure)
+    full = _after(new, _full, secure=secure)
     old, both = frozenset({"old"}), frozenset({"old", "new"})
 
     def settle(server: SlotSim) -> None:
@@ -109,7 +117,7 @@ def scenarios() -> list[Scenario]:
 
         return whole
 
-    return [
+    found = [
         Scenario("first start, empty NVRAM", shipped, settle, old),
         Scenario("update into the empty slot", first, doing(lambda server: server.update(NEW)), both),
         Scenario("trial and commit", tried, settle, both),
@@ -123,11 +131,12 @@ def scenarios() -> list[Scenario]:
         Scenario("ring append", new, doing(_appends), both),
         Scenario("ring compaction", full, doing(_appends), both),
     ]
+    return [replace(one, secure=secure) for one in found]
 
 
 def events(scenario: Scenario) -> int:
     """Returns how many events a scenario has when nothing is cut."""
-    server = SlotSim(scenario.start, early=scenario.early)
+    server = SlotSim(scenario.start, early=scenario.early, secure=scenario.secure)
     scenario.act(server)
     return server.power.count
 
@@ -143,7 +152,8 @@ def cut_everywhere(scenario: Scenario, seeds: Iterable[int], *, every: int = 1) 
     tally = Tally()
     for seed in seeds:
         for event in range(seed % every, events(scenario), every):
-            server = SlotSim(scenario.start, seed=1000 * seed + event, limit=event, early=scenario.early)
+            chance = 1000 * seed + event
+            server = SlotSim(scenario.start, seed=chance, limit=event, early=scenario.early, secure=scenario.secure)
             try:
                 scenario.act(server)
             except PowerCut:

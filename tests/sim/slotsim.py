@@ -141,7 +141,7 @@ def burnt() -> Snapshot:
     a = SlotNote(state=SlotState.COMMITTED, sha256=digest, image=digest, version="0.9")
     ring = Ring.open(Window(flash, STATE, RING.size), RING)
     ring.append(RecordKind.IDENTITY, b"who", cause="burn")
-    ring.append(RecordKind.SLOTS, encode(Slots(when=0.0, committed=Slot.A, a=a)), cause="burn")
+    ring.append(RecordKind.SLOTS, encode(Slots(when=0.0, committed=Slot.A, a=a, factory=digest)), cause="burn")
     return Snapshot(bytes(flash.medium), {})
 
 
@@ -154,7 +154,7 @@ class SlotSim:
         self.power = Power(limit)
         self._chance = Random(seed)  # noqa: S311 it must be repeatable
         self.flash = PoweredFlash(SIZE, self.power, content=snapshot.medium, chance=self._chance)
-        self.firmware = UefiSim(self._event, snapshot.variables)
+        self.firmware = UefiSim(self._event, snapshot.variables, checked=secure)
         self.running = Slot.FACTORY
         self.booted: list[Slot] = []
         self.early = early  # a bad image dies before its agent's first act
@@ -189,19 +189,23 @@ class SlotSim:
             if name == "bad" and self.early:
                 continue
             try:
-                self.do(plan_start(self.view(), 1.0))
+                self.do(plan_start(self.seen(commit=False), 1.0))
                 if name == "bad":
                     continue
-                self.do(plan_commit(self.view(), 2.0))
+                self.do(plan_commit(self.seen(commit=True), 2.0))
             except ResetNow:
                 continue
             return name
         raise AssertionError(f"the server goes round: {self.booted}")
 
-    def view(self) -> View:
-        """What the agent knows."""
+    def seen(self, *, commit: bool) -> View:
+        """What the agent knows when it starts: it reads no slot that it need not."""
+        return self.view(self.view(()).to_read(commit=commit))
+
+    def view(self, read: Sequence[Slot] = PAIR) -> View:
+        """What the agent knows once it has read slots."""
         record = self.ring().latest(RecordKind.SLOTS)
-        digests = {slot: hashlib.sha256(self.slot(slot)).hexdigest() for slot in PAIR}
+        digests = {slot: hashlib.sha256(self.slot(slot)).hexdigest() for slot in read}
         return derive(self.firmware.boot_variables(), decode(record.payload, Slots) if record else None, digests)
 
     def ring(self) -> Ring:

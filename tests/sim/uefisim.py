@@ -16,6 +16,7 @@ from flashvisor.flash.layout import PARTITIONS
 from flashvisor.model.bootentry import (
     ENTRY_NAME,
     GLOBAL,
+    LOADER,
     BootVariables,
     LoadOption,
     decode,
@@ -27,8 +28,29 @@ from flashvisor.model.slot import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+ATTRIBUTES = (7).to_bytes(4, "little")  # NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS
 SLOT_OF = {uuid.UUID(PARTITIONS[slot].guid): slot for slot in Slot}
+
+
+def start_from(directory: Path, *, checked: bool = False) -> Slot:
+    """Starts a server whose firmware's variables are the files of a directory, as efivarfs shows them.
+
+    Returns:
+        The slot that was started; the directory says so, too.
+    """
+    files = {path.name.removesuffix(f"-{GLOBAL}"): path for path in directory.glob(f"*-{GLOBAL}")}
+    firmware = UefiSim(lambda: None, {name: path.read_bytes()[4:] for name, path in files.items()})
+    slot = firmware.choose(lambda _: True)
+    for name in files.keys() - firmware.variables.keys():
+        files[name].unlink()
+    put = {**firmware.variables, "SecureBoot": bytes([checked])}
+    for name, data in put.items():
+        (directory / f"{name}-{GLOBAL}").write_bytes(ATTRIBUTES + data)
+    stub = PARTITIONS[slot].guid.encode("utf-16-le") + b"\0\0"
+    (directory / f"LoaderDevicePartUUID-{LOADER}").write_bytes(ATTRIBUTES + stub)
+    return slot
 
 
 class UefiSim:
@@ -37,10 +59,13 @@ class UefiSim:
     Args:
         event: Called before each change of a variable; raises when power is cut there.
         variables: What the variables hold, by name.
+        checked: Whether Secure Boot is on; what is signed is the caller's to judge.
     """
 
-    def __init__(self, event: Callable[[], None], variables: dict[str, bytes] | None = None) -> None:
-        self._event = event
+    def __init__(
+        self, event: Callable[[], None], variables: dict[str, bytes] | None = None, *, checked: bool = False
+    ) -> None:
+        self._event, self.checked = event, checked
         self.variables = dict(variables or {})
 
     def write(self, name: str, guid: uuid.UUID, attributes: int, data: bytes) -> None:
@@ -81,6 +106,7 @@ class UefiSim:
             next=next(iter(numbers("BootNext")), None),
             order=numbers("BootOrder"),
             entries={number: entry for number, entry in found.items() if entry},
+            checked=self.checked,
         )
 
     def slot_of(self, number: int) -> Slot | None:

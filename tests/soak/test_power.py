@@ -13,8 +13,8 @@ from sim.cuts import cut_everywhere, scenarios, update_many
 from sim.report import put_table, row
 from sim.slotsim import SlotSim, burnt
 
-SEEDS = range(56)
-RING_SEEDS = range(16)  # a record is one write: more seeds would find few more points
+SEEDS = range(28)
+RING_SEEDS = range(8)  # a record is one write: more seeds would find few more points
 BURN_SEEDS = range(100)
 UPDATES = 1000
 POINTS = 10_000  # distinct ones at least, over all scenarios

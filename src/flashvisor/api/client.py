@@ -170,6 +170,19 @@ class Client:
         """Hands the server over: keys out of the firmware, state wiped, restart as nobody's server."""
         self._call(Routes.RELEASE, types.ReleaseRequest(write=write))
 
+    def slots(self, *, verify: bool = False) -> types.SlotsReport:
+        """Returns where the slots of flash stand; `verify` has the server read them."""
+        answer = self._send(Routes.SLOTS, {}, params={"verify": "1"} if verify else {})
+        return self._decode(answer, Routes.SLOTS)
+
+    def rollback(self, request: types.RollbackRequest) -> None:
+        """Restarts the server into the other slot's image, on trial."""
+        self._call(Routes.ROLLBACK, request)
+
+    def factory_reset(self, *, keep_site: bool) -> None:
+        """Restarts the server into the image that it was shipped with."""
+        self._call(Routes.FACTORY_RESET, types.FactoryResetRequest(keep_site=keep_site))
+
     def images(self) -> tuple[types.ImageReport, ...]:
         """Returns the images that the server holds."""
         return self._call(Routes.IMAGES)

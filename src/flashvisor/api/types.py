@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 # Guests stand below the API: the word list is the model's, and re-exported here under its old name.
 from flashvisor.model.guest import GuestState as GuestState
+from flashvisor.model.record import PROBATION_LIMIT
 
 API_VERSION = 1
 DEFAULT_PORT = 443
@@ -180,6 +182,53 @@ class SiteReport(Message, frozen=True, kw_only=True):
     generation: int
     site_toml: str
     confirmed: bool
+
+
+class SlotReport(Message, frozen=True, kw_only=True):
+    """Slot a or b. `intact` says whether it holds the bytes that were verified; None where nobody has read it."""
+
+    slot: str
+    state: str
+    version: str
+    image: str
+    running: bool
+    first: bool
+    intact: bool | None = None
+    reason: str = ""
+
+
+class FailedReport(Message, frozen=True, kw_only=True):
+    """A release that failed its trial: SHA-256 of its image, version, why, and when (seconds since 1970 UTC)."""
+
+    image: str
+    version: str
+    reason: str
+    when: float
+
+
+class SlotsReport(Message, frozen=True, kw_only=True):
+    """The slots of flash. `trial` is the slot on trial, "" if none, and `waits_for` what it still has to show."""
+
+    running: str
+    committed: str
+    recovery: bool
+    trial: str = ""
+    waits_for: tuple[str, ...] = ()
+    slots: tuple[SlotReport, ...]
+    failed: tuple[FailedReport, ...]
+
+
+class RollbackRequest(Message, frozen=True, kw_only=True):
+    """How the other slot's image is tried: seconds that it has, and a URL that is to answer ("": the owner is)."""
+
+    probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
+    health_url: str = ""
+
+
+class FactoryResetRequest(Message, frozen=True, kw_only=True):
+    """Whether the site stays."""
+
+    keep_site: bool
 
 
 class StopRequest(Message, frozen=True, kw_only=True):

@@ -86,14 +86,15 @@ def make_flash_image(efi: Path, output: Path, records: Sequence[tuple[int, bytes
             region = PARTITIONS[name]
             make_slot(half, region, None if name in EMPTY_SLOTS else efi)
         digest = region_digest(half, PARTITIONS[SHIPPED])
-        note = SlotNote(state=SlotState.COMMITTED, sha256=digest, image=sha256_file(efi), version=version)
-        slots = Slots(when=0.0, committed=SHIPPED, a=note)
+        image = sha256_file(efi)
+        note = SlotNote(state=SlotState.COMMITTED, sha256=digest, image=image, version=version)
+        slots = Slots(when=0.0, committed=SHIPPED, a=note, factory=image)
         with BlockFile(half, write=True, offset=STATE.start, length=STATE.size) as device:
             ring = Ring.open(device)
             for kind, payload in [*records, (kind_of(slots), encode(slots))]:
                 ring.append(kind, payload, cause=CAUSE)
-        with BlockFile(half) as image:
-            text = write_map(image.size, image.read)
+        with BlockFile(half) as whole:
+            text = write_map(whole.size, whole.read)
     write_atomic(output.with_name(f"{output.name}.bmap"), text.encode())
 
 

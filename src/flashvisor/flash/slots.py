@@ -14,7 +14,10 @@ Why the order is safe:
   brings BootOrder up to date.
 - "On trial" is recorded after BootNext is set: a record that says so, with BootNext spent and another slot running,
   means that the trial took place.
-- Only a healthy slot writes BootOrder. Factory only hands over by BootNext, and counts that before it does.
+- Only a healthy slot writes BootOrder, or factory where it is healthy and the slot to start holds the same image.
+- Each start is one that firmware will not repeat by itself (ADR 0022). With Secure Boot, BootOrder leads to the
+  committed slot, whose start arms BootNext with factory; without, BootOrder leads to factory, and a healthy slot sets
+  BootNext to itself. Factory checks digests, counts each hand-over before it makes it, and stays after DEATHS of them.
 """
 
 from __future__ import annotations
@@ -40,8 +43,8 @@ from flashvisor.flash.slotview import (
     option,
 )
 from flashvisor.model.bootentry import ENTRIES
-from flashvisor.model.record import FailedRelease, SlotNote, Slots
-from flashvisor.model.slot import TRANSITIONS, Slot, SlotEvent, SlotState, fallback, hand_over, other, step
+from flashvisor.model.record import FailedRelease, SlotNote, Trial
+from flashvisor.model.slot import TRANSITIONS, Slot, SlotEvent, SlotState, hand_over, other, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +71,7 @@ class _Pen:
     def __init__(self, view: View, when: float, cause: str) -> None:
         self.view, self.when, self.cause = view, when, cause
         self.notes = {slot: view.note(slot) for slot in PAIR}
-        self.committed, self.failed = view.committed, view.record.failed
+        self.committed, self.failed, self.trial = view.committed, view.record.failed, view.record.trial
         self.order = view.boot.order
         self.named = dict(view.named)
         self.taken = set(view.boot.entries or {})
@@ -81,7 +84,7 @@ class _Pen:
         self.notes[slot] = msgspec.structs.replace(self.notes[slot], state=state, **changes)
 
     def fail(self, slot: Slot, reason: str) -> None:
-        note = self.notes[slot]
+        note, self.trial = self.notes[slot], None
         self.move(slot, SlotEvent.FAIL, reason=reason)
         if note.image:
             others = tuple(release for release in self.failed if release.image != note.image)
@@ -91,8 +94,13 @@ class _Pen:
     def note(self) -> None:
         """Records what changed; nothing if nothing did."""
         before = next((action.slots for action in reversed(self.actions) if isinstance(action, Note)), self.view.record)
-        after = Slots(
-            when=before.when, committed=self.committed, a=self.notes[Slot.A], b=self.notes[Slot.B], failed=self.failed
+        after = msgspec.structs.replace(
+            before,
+            committed=self.committed,
+            a=self.notes[Slot.A],
+            b=self.notes[Slot.B],
+            failed=self.failed,
+            trial=self.trial,
         )
         if after != before:
             self.actions.append(Note(msgspec.structs.replace(after, when=self.when), self.cause))
@@ -127,8 +135,13 @@ class _Pen:
         ours = [self.entry(slot) for slot in slots]
         self.set_order([*ours, *(number for number in self.order if number not in self.named)])
 
-    def try_out(self, slot: Slot) -> None:
+    def set_next(self, slot: Slot) -> None:
+        if self.view.next is not slot:
+            self.actions.append(SetNext(self.entry(slot)))
+
+    def try_out(self, slot: Slot, trial: Trial) -> None:
         self.actions.append(SetNext(self.entry(slot)))
+        self.trial = trial
         self.move(slot, SlotEvent.TRY)
         self.note()
         self.actions.append(Reset())
@@ -137,11 +150,11 @@ class _Pen:
 def plan_start(view: View, when: float) -> list[Action]:
     """Returns what an agent does first: it settles what happened, and sees to it that its own death lands elsewhere.
 
-    Factory hands over to a slot that can run, if there is one. Slots a and b arm BootNext with the fallback, which
-    `plan_commit` takes away again.
+    Factory hands over to a slot that can run, if there is one. The slot that firmware would start again by itself arms
+    BootNext with factory, which `plan_commit` takes away again.
 
     Args:
-        view: What is true.
+        view: What is true, with the slots of `View.to_read`.
         when: Seconds since 1970 UTC.
     """
     if view.pending:
@@ -153,19 +166,24 @@ def plan_start(view: View, when: float) -> list[Action]:
             pen.fail(slot, SILENT)
         elif note.state is SlotState.WRITTEN and view.state(slot) is SlotState.TRYING:
             pen.move(slot, SlotEvent.TRY)
-    if view.committed is not None and view.rotten:
-        _give_up(pen, view.committed, ROTTEN)
-    elif view.committed is not None and view.died:
-        pen.move(view.committed, deaths=view.note(view.committed).deaths + 1)
-        if pen.notes[view.committed].deaths >= DEATHS:
-            _give_up(pen, view.committed, DEAD)
+    _judge_committed(pen)
     pen.note()
     if view.running is Slot.FACTORY:
         return [*pen.actions, *_hand_over(pen)]
-    safe = fallback(view.running, _settled(pen).facts)
-    if view.next is not safe:
-        pen.actions.append(SetNext(pen.entry(safe)))
+    if view.first in (view.running, None):
+        pen.set_next(Slot.FACTORY)
     return pen.actions
+
+
+def _judge_committed(pen: _Pen) -> None:
+    """Another slot runs in the committed one's place: was that its death, and one too many?"""
+    view = pen.view
+    if view.committed not in PAIR or view.running in (view.committed, Slot.FACTORY):
+        return
+    if view.rotten:
+        _give_up(pen, view.committed, ROTTEN)
+    elif view.note(view.committed).deaths >= DEATHS:
+        _give_up(pen, view.committed, DEAD)
 
 
 def _give_up(pen: _Pen, committed: Slot, reason: str) -> None:
@@ -181,12 +199,13 @@ def _hand_over(pen: _Pen) -> list[Action]:
     """Factory's own part: it runs because nothing else did, or because firmware knows nothing."""
     after = _Pen(_settled(pen), pen.when, "hand over")
     slot = hand_over(after.view.facts)
-    if slot is None:
+    if slot is None or after.view.twin:
         return []
     # Counted before it happens: a slot that dies each time is handed over to DEATHS times, and then no more.
     after.move(slot, deaths=after.notes[slot].deaths + 1)
     after.note()
-    after.actions += [SetNext(after.entry(slot)), Reset()]
+    after.set_next(slot)
+    after.actions.append(Reset())
     return after.actions
 
 
@@ -196,7 +215,9 @@ def _settled(pen: _Pen) -> View:
     return View(view.running, notes[-1] if notes else view.record, view.boot, view.intact, view.digests, view.named)
 
 
-def plan_update(view: View, release: Release, when: float, *, force: bool = False) -> list[Action]:
+def plan_update(
+    view: View, release: Release, when: float, *, force: bool = False, trial: Trial | None = None
+) -> list[Action]:
     """Returns how a release comes into the slot not in use, and is tried. What was done before a cut is not done again.
 
     Args:
@@ -204,6 +225,7 @@ def plan_update(view: View, release: Release, when: float, *, force: bool = Fals
         release: Its slot content must be at hand for WriteSlot.
         when: Seconds since 1970 UTC.
         force: Try it even if it failed before.
+        trial: What it has to show.
 
     Raises:
         ReleaseFailedBeforeError: it failed on this server before.
@@ -214,7 +236,7 @@ def plan_update(view: View, release: Release, when: float, *, force: bool = Fals
         raise ReleaseFailedBeforeError(
             f"release {release.version} failed on this server before: {earlier.reason}", evidence=release.image
         )
-    slot = _target(view)
+    slot = target(view)
     pen = _Pen(view, when, "update")
     note = view.note(slot)
     there = note.state is SlotState.WRITTEN and slot in view.intact and note.sha256 == release.slot_sha256
@@ -227,12 +249,16 @@ def plan_update(view: View, release: Release, when: float, *, force: bool = Fals
         pen.actions.append(WriteSlot(slot))
         pen.move(slot, SlotEvent.VERIFIED, sha256=release.slot_sha256)
         pen.note()
-    pen.try_out(slot)
+    pen.try_out(slot, trial or Trial())
     return pen.actions
 
 
-def _target(view: View) -> Slot:
-    """Returns the slot to write: never the running one, never the committed one, never one on trial."""
+def target(view: View) -> Slot:
+    """Returns the slot to write: never the running one, never the committed one, never one on trial.
+
+    Raises:
+        SlotBusyError: there is none now.
+    """
     if view.running is not Slot.FACTORY:
         candidates = [other(view.running)]
     elif view.committed in PAIR:
@@ -249,34 +275,47 @@ def _target(view: View) -> Slot:
 def plan_commit(view: View, when: float) -> list[Action]:
     """Returns what a slot does that proved healthy: commit itself after a trial, and bring BootOrder up to date.
 
-    Nothing on most starts but taking BootNext away, which `plan_start` armed. Nothing at all in factory. May be called
-    again at any time, with digests just taken: if the running slot has rotted since, firmware is led elsewhere.
+    On most starts, that is BootNext alone. In factory, nothing, unless it stands in for a slot with the same image. May
+    be called again at any time, with digests just taken: if the running slot has rotted since, firmware is led to
+    factory, which chooses.
+
+    Args:
+        view: What is true, with the slots of `View.to_read`.
+        when: Seconds since 1970 UTC.
     """
-    if view.running is Slot.FACTORY:
-        return []
     pen = _Pen(view, when, "commit")
-    running, state = view.running, view.state(view.running)
+    running, state = view.running, view.state(view.running) if view.running in PAIR else None
     if view.rotten_beneath:  # what runs was read before it rotted; it would not start again, or start as something else
-        pen.start_with(*(slot for slot in [fallback(running, view.facts)] if slot is not Slot.FACTORY), Slot.FACTORY)
-        return pen.actions
-    if view.committed is None and running in view.digests:  # a ring that lost all: what runs and is healthy is it
+        pen.start_with(Slot.FACTORY)
+        return [*pen.actions, *([SetNext(None)] if view.next is running else [])]
+    if running is Slot.FACTORY and not view.twin:
+        return []
+    if running in PAIR and view.committed is None and running in view.digests:
+        # A ring that lost all: what runs and is healthy is it.
         pen.notes[running] = msgspec.structs.replace(pen.notes[running], sha256=view.digests[running])
         state = _adopt(pen, running)
     if state is SlotState.TRYING:
-        if pen.notes[running].state is SlotState.WRITTEN:
-            pen.move(running, SlotEvent.TRY)
-        if pen.notes[other(running)].state is SlotState.COMMITTED:
-            pen.move(other(running), SlotEvent.RETIRE, deaths=0)
-        pen.move(running, SlotEvent.HEALTHY, deaths=0, reason="")
-        pen.committed = running
-        pen.failed = tuple(row for row in pen.failed if row.image != pen.notes[running].image)
-    elif view.committed is running:
-        pen.move(running, deaths=0)
+        _commit(pen, running)
+    elif view.committed in PAIR and (view.twin or view.committed is running):
+        pen.move(view.committed, deaths=0)
     pen.note()
     _set_order(pen)
-    if view.next in (other(running), Slot.FACTORY):
+    if pen.committed in PAIR and not view.boot.checked and (view.twin or pen.committed is running):
+        pen.set_next(pen.committed)
+    elif view.next in (other(running) if running in PAIR else None, Slot.FACTORY):
         pen.actions.append(SetNext(None))
     return pen.actions
+
+
+def _commit(pen: _Pen, running: Slot) -> None:
+    """The trial ended well."""
+    if pen.notes[running].state is SlotState.WRITTEN:
+        pen.move(running, SlotEvent.TRY)
+    if pen.notes[other(running)].state is SlotState.COMMITTED:
+        pen.move(other(running), SlotEvent.RETIRE, deaths=0)
+    pen.move(running, SlotEvent.HEALTHY, deaths=0, reason="")
+    pen.committed, pen.trial = running, None
+    pen.failed = tuple(row for row in pen.failed if row.image != pen.notes[running].image)
 
 
 def _adopt(pen: _Pen, running: Slot) -> SlotState:
@@ -286,24 +325,37 @@ def _adopt(pen: _Pen, running: Slot) -> SlotState:
 
 
 def _set_order(pen: _Pen) -> None:
-    first = pen.committed
-    if first is Slot.FACTORY:
-        pen.start_with(Slot.FACTORY)
-    elif first is not None:
-        second = other(first)
-        known = pen.notes[second].state is SlotState.IDLE and second in (*pen.view.intact, pen.view.running)
-        pen.start_with(first, *([second] if known and pen.notes[second].sha256 else []), Slot.FACTORY)
+    if pen.committed is None:
+        return
+    # Of a and b, firmware knows the committed one only: from there, the way to the other one leads through factory.
+    pair = dict.fromkeys((pen.committed, Slot.FACTORY) if pen.view.boot.checked else (Slot.FACTORY, pen.committed))
+    pen.start_with(*pair)
 
 
-def plan_rollback(view: View, when: float) -> list[Action]:
+def plan_give_up(view: View, reason: str, when: float) -> list[Action]:
+    """Returns how a trial ends that went wrong: the reason is remembered, and firmware starts what ran before.
+
+    Raises:
+        RuntimeError: the running slot is not on trial.
+    """
+    pen = _Pen(view, when, "trial failed")
+    pen.fail(view.running, reason)
+    pen.note()
+    if view.next is view.running:
+        pen.actions.append(SetNext(None))
+    return [*pen.actions, Reset()]
+
+
+def plan_rollback(view: View, when: float, *, trial: Trial | None = None) -> list[Action]:
     """Returns how the other slot's image, known good, is tried again; the commit is `plan_commit`'s.
 
     Raises:
         NoRollbackError: the other slot holds nothing that was healthy once, or not any more.
     """
-    if view.running is Slot.FACTORY:
+    runs = view.committed if view.twin else view.running
+    if runs is None or runs is Slot.FACTORY:
         raise NoRollbackError("factory runs; there is nothing that it could go back to")
-    slot = other(view.running)
+    slot = other(runs)
     if view.state(slot) is not SlotState.IDLE or slot not in view.intact:
         rotten = view.state(slot) is SlotState.IDLE and view.note(slot).sha256
         why = "its bytes have changed" if rotten else f"it is {view.state(slot).value}"
@@ -311,7 +363,7 @@ def plan_rollback(view: View, when: float) -> list[Action]:
     pen = _Pen(view, when, "rollback")
     pen.move(slot, SlotEvent.VERIFIED)
     pen.note()
-    pen.try_out(slot)
+    pen.try_out(slot, trial or Trial())
     return pen.actions
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from flashvisor.flash.layout import BOOT_FILE, PARTITIONS, SECTOR, SLOTS
 from flashvisor.model.bootentry import BootVariables, LoadOption, Partition
 from flashvisor.model.record import SlotNote, Slots
-from flashvisor.model.slot import Facts, Slot, SlotState
+from flashvisor.model.slot import Facts, Slot, SlotState, hand_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,8 +105,8 @@ class View:
 
     @property
     def recovery(self) -> bool:
-        """Whether factory runs because no slot can: slots are to be rewritten."""
-        return self.running is Slot.FACTORY and self.committed is not Slot.FACTORY
+        """Whether factory runs because no slot can: slots are to be rewritten. Known once they were read."""
+        return self.running is Slot.FACTORY and self.committed is not Slot.FACTORY and hand_over(self.facts) is None
 
     @property
     def first(self) -> Slot | None:
@@ -124,6 +124,13 @@ class View:
         bad = (slot for slot in PAIR if self.state(slot) is SlotState.FAILED or self.note(slot).deaths >= DEATHS)
         good = (slot for slot in self.intact if self.state(slot) in _HEALTHY_ONCE)
         return Facts(self.committed, frozenset(good), frozenset(bad))
+
+    @property
+    def twin(self) -> bool:
+        """Whether factory, which runs, holds the same image as the committed slot, to which it would hand over."""
+        if self.running is not Slot.FACTORY or self.committed not in PAIR or not self.record.factory:
+            return False
+        return hand_over(self.facts) is self.committed and self.note(self.committed).image == self.record.factory
 
     @property
     def pending(self) -> bool:
@@ -157,16 +164,17 @@ class View:
         known = self.running in PAIR and self.note(self.running).sha256
         return bool(known) and self.running in self.digests and self.running not in self.intact
 
-    @property
-    def died(self) -> bool:
-        """Whether the committed slot was to start, and this one runs in its place."""
-        stands_in = self.running is Slot.FACTORY or self.note(self.running).state not in _TRIED
-        return (
-            self.committed in PAIR
-            and self.committed is self.first
-            and self.committed not in (self.running, self.next)
-            and stands_in
-        )
+    def to_read(self, *, commit: bool = False) -> tuple[Slot, ...]:
+        """Returns the slots whose bytes must be read, 32 MiB each, before a plan is made: none on most starts.
+
+        Args:
+            commit: Before `plan_commit`, not `plan_start`.
+        """
+        if self.running is Slot.FACTORY:
+            return PAIR
+        if self.state(self.running) is SlotState.TRYING:
+            return PAIR if commit else ()
+        return () if self.running is self.committed else PAIR
 
 
 def option(slot: Slot) -> LoadOption:

@@ -147,6 +147,7 @@ def boot_variables(variables: EfiVars) -> BootVariables:
         order=numbers("BootOrder"),
         entries=entries,
         device=_device(variables),
+        checked=bool(variables.flag("SecureBoot")),
     )
 
 

@@ -45,6 +45,7 @@ SOURCE = Path(flashvisor.__file__).parent.parent
 UNITS = SOURCE / "flashvisor/node/units"
 UNIT_PLACES = {
     "*.service": "/usr/lib/systemd/system",
+    "*.timer": "/usr/lib/systemd/system",
     "*.network": "/usr/lib/systemd/network",
     "*.tmpfiles.conf": "/usr/lib/tmpfiles.d",
 }

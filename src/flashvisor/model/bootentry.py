@@ -68,6 +68,7 @@ class BootVariables:
         order: BootOrder.
         entries: All Boot#### that can be read, by number.
         device: GUID of the partition that the running image came from, where its stub said so.
+        checked: Whether firmware starts signed images only (Secure Boot).
     """
 
     current: int | None = None
@@ -75,6 +76,7 @@ class BootVariables:
     order: tuple[int, ...] = ()
     entries: Mapping[int, LoadOption] | None = None
     device: uuid.UUID | None = None
+    checked: bool = False
 
 
 def entry_name(number: int) -> str:

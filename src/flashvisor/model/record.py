@@ -19,6 +19,9 @@ from flashvisor.errors import RecordFormatError
 from flashvisor.model.release import Memory
 from flashvisor.model.slot import Slot, SlotState
 
+# Seconds; the reset of units/flashvisor-probation.timer, which knows no trial, comes later.
+PROBATION_LIMIT = 1000.0
+
 Count = Annotated[int, Meta(ge=0)]
 Generation = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -121,6 +124,20 @@ class SlotNote(_Payload, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Trial(_Payload, frozen=True, kw_only=True):
+    """What the image on trial has to show before it is committed.
+
+    Args:
+        guests: Those that ran before, which are to run and answer again.
+        health_url: What the server is to reach; "": the owner is to reach the server.
+        probation: Seconds since the kernel started, by which all of it is so.
+    """
+
+    guests: tuple[str, ...] = ()
+    health_url: str = ""
+    probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
+
+
 class FailedRelease(_Payload, frozen=True, kw_only=True):
     """A release that was tried and did not become healthy: SHA-256 of its image, version, why, when."""
 
@@ -133,7 +150,8 @@ class FailedRelease(_Payload, frozen=True, kw_only=True):
 class Slots(_Payload, frozen=True, kw_only=True):
     """Where both slots stand; each record holds all of it, so that none depends on another.
 
-    `committed` is the slot that starts first, None where nobody knows. `failed` are releases, oldest first.
+    `committed` is the slot that starts first, None where nobody knows. `failed` are releases, oldest first. `factory`
+    is the SHA-256 of the image that was burnt into factory, "" where nobody knows. `trial` is of the slot on trial.
     """
 
     when: float
@@ -141,6 +159,8 @@ class Slots(_Payload, frozen=True, kw_only=True):
     a: SlotNote = SlotNote()
     b: SlotNote = SlotNote()
     failed: tuple[FailedRelease, ...] = ()
+    factory: MaybeSha256 = ""
+    trial: Trial | None = None
 
 
 Payload: TypeAlias = Identity | Config | Confirm | Boot | Wear | Slots | Memory

@@ -4,7 +4,6 @@ Owns the table of states and the rules for BootNext. Does not own how facts are 
 
     step(SlotState.TRYING, SlotEvent.HEALTHY) is SlotState.COMMITTED
     hand_over(Facts(committed=Slot.A, intact=frozenset({Slot.A, Slot.B}))) is Slot.A
-    fallback(Slot.A, Facts(committed=Slot.A, intact=frozenset({Slot.A}))) is Slot.FACTORY
 """
 
 from __future__ import annotations
@@ -111,16 +110,6 @@ def hand_over(facts: Facts) -> Slot | None:
         return None
     order = (facts.committed, other(facts.committed))
     return next((slot for slot in order if _sound(slot, facts)), None)
-
-
-def fallback(running: Slot, facts: Facts) -> Slot:
-    """Returns what the running slot a or b arms BootNext with, so that its death lands elsewhere.
-
-    Raises:
-        RuntimeError: factory runs; it arms nothing but a hand-over.
-    """
-    candidate = other(running)
-    return candidate if _sound(candidate, facts) else Slot.FACTORY
 
 
 def _sound(slot: Slot, facts: Facts) -> bool:

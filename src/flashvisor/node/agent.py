@@ -98,6 +98,9 @@ class Agent:
             self._listen_to_button()
             return
         self.parts = parts
+        if self._step("slots", parts.slots.settle, shown=False):
+            self._listen_to_button()
+            return
         self._step("memory", parts.machine.trim_reserve, shown=False)
         parts.reconciler.boot_network()
         told = threading.Event()
@@ -188,11 +191,23 @@ class Agent:
         if not settings.state.exists():
             raise LayoutError(f"the flash's state partition {settings.state} is not there after {STATE_LIMIT:.0f} s")
         return assemble(
-            Context(settings, outside, self._stack, self.timeline, self.problems, self._wake.set, self._power)
+            Context(
+                settings,
+                outside,
+                self._stack,
+                self.timeline,
+                self.problems,
+                self._wake.set,
+                self._power,
+                self._console.say,
+            )
         )
 
     def _serve(self, parts: Parts) -> None:
         self._step("api", lambda: self._open_api(parts))
+        if self.api:
+            # Not later: the check of a large data disk may take longer than a server has to prove its health.
+            self._step("commit", parts.slots.healthy, shown=False)
 
     def _open_api(self, parts: Parts) -> None:
         from flashvisor.node.app import make_app

@@ -72,6 +72,9 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.CONFIRM.name: lambda service, _body, _names: service.confirm(),
     Routes.ENROL.name: lambda service, body, _names: service.enrol(body),
     Routes.RELEASE.name: lambda service, body, _names: service.release(body),
+    Routes.SLOTS.name: lambda service, _body, names: service.slots(verify=names.get("verify") == "1"),
+    Routes.ROLLBACK.name: lambda service, body, _names: service.rollback(body),
+    Routes.FACTORY_RESET.name: lambda service, body, _names: service.factory_reset(body),
     Routes.IMAGES.name: lambda service, _body, _names: service.images(),
     Routes.GUESTS.name: lambda service, _body, _names: service.guests(),
     Routes.GUEST.name: lambda service, _body, names: service.guest(names["name"]),
@@ -82,6 +85,7 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
 
 def _call(route: Route[Any], call: Callable[[Service, Any, dict[str, str]], Any], service: Service) -> Any:  # noqa: ANN401
     async def handle(request: Request) -> Response:
+        service.heard()
         body = await _body(request, route)
         names = {**request.query_params, **request.path_params}
         return _answer(await run_in_threadpool(call, service, body, names))

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import RingCorruptError
 from flashvisor.flash.ring import Ring
 from flashvisor.host.block import BlockFile
+from flashvisor.host.systemd import Power
 from flashvisor.node.carryout import Hands
 from flashvisor.node.consolehub import ConsoleHub
-from flashvisor.node.keeper import Keeper, Tools
+from flashvisor.node.keeper import Keeper
+from flashvisor.node.keeper import Tools as KeeperTools
 from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
 from flashvisor.node.service import Service
+from flashvisor.node.slotkeeper import SlotKeeper, Tools
 from flashvisor.node.state import NodeState
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from flashvisor.guests.driver import Driver
-    from flashvisor.host.systemd import Power
     from flashvisor.model.record import Identity
     from flashvisor.node.machine import Machine
     from flashvisor.node.outside import Outside
@@ -49,6 +51,7 @@ class Context:
         problems: What is wrong.
         wake: Called when there is something new to wait for.
         power: Carries a reboot or power-off out; returns at once.
+        say: Tells the consoles.
     """
 
     settings: Settings
@@ -58,6 +61,7 @@ class Context:
     problems: Problems
     wake: Callable[[], None]
     power: Callable[[Power], None]
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Parts:
     driver: Driver
     keeper: Keeper
     reconciler: Reconciler
+    slots: SlotKeeper
     service: Service
 
 
@@ -92,9 +97,17 @@ def assemble(context: Context) -> Parts | None:
         return None
     machine, driver = context.outside.machine, context.outside.driver
     hub = stack.enter_context(ConsoleHub())
-    keeper = stack.enter_context(Keeper(Tools(driver, context.timeline, hub), context.outside.asker))
+    keeper = stack.enter_context(Keeper(KeeperTools(driver, context.timeline, hub), context.outside.asker))
     hands = Hands(machine, keeper, context.problems, settings)
     reconciler = Reconciler(state, hands, Clocks(), context.wake)
+    tools = Tools(
+        run=settings.run,
+        problems=context.problems,
+        say=context.say,
+        restart=lambda: context.power(Power.REBOOT),
+        book=lambda _cause, _ranges: None,
+    )
+    slots = SlotKeeper(state, machine, keeper, tools)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
     return Parts(
         identity=identity,
@@ -103,5 +116,6 @@ def assemble(context: Context) -> Parts | None:
         driver=driver,
         keeper=keeper,
         reconciler=reconciler,
-        service=Service(sources, keeper, hub, on_power=context.power, on_wipe=state.wipe),
+        slots=slots,
+        service=Service(sources, keeper, hub, slots, on_power=context.power, on_wipe=state.wipe),
     )

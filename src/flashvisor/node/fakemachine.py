@@ -10,6 +10,7 @@ Example::
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,11 +19,13 @@ from flashvisor.host.blkid import Signature
 from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
 from flashvisor.host.netlink import Address
+from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from flashvisor.flash.update import SlotDevice
     from flashvisor.host.systemd import Power
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
@@ -78,6 +81,7 @@ class FakeMachine:
         self.damaged: set[str] = set()
         self.variables = EfiVars(Path("/nonexistent"))
         self.signed: dict[str, bytes] = {}
+        self.slots: dict[Slot, SlotDevice] = {}
 
     def memory(self) -> Memory:
         """Returns what was given."""
@@ -149,6 +153,13 @@ class FakeMachine:
     def signatures(self) -> dict[str, bytes]:
         """Returns `signed`."""
         return self.signed
+
+    @contextmanager
+    def open_slot(self, slot: Slot, *, write: bool = False) -> Iterator[SlotDevice]:
+        """Yields what a test put into `slots`."""
+        if write and slot is Slot.FACTORY:
+            raise RuntimeError("factory is never written after burn")
+        yield self.slots[slot]
 
     def flash_bytes_written(self) -> int:
         """There is no flash."""

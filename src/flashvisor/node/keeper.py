@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import FlashvisorError, GuestStateError, UnknownGuestError
+from flashvisor.errors import FlashvisorError, GuestStateError, HypervisorError, UnknownGuestError
 from flashvisor.guests.driver import ENDED
 from flashvisor.guests.supervise import (
     Action,
@@ -40,7 +40,7 @@ from flashvisor.node.guestfiles import prepare
 from flashvisor.node.probes import target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from flashvisor.guests.driver import Driver, GuestEvent
@@ -140,6 +140,23 @@ class Keeper:
             HypervisorError: it cannot be reached.
         """
         return frozenset(self._driver.domains())
+
+    def silent(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Returns in plain words which of these guests of the site do not run, or do not answer where they can."""
+        site = self._desired.site if self._desired else None
+        try:
+            running = self.running()
+        except HypervisorError as error:
+            return (error.what,)
+        words = []
+        for name in names:
+            if site is None or name not in site.guest:
+                continue
+            if name not in running:
+                words.append(f"guest {name} does not run")
+            elif target_of(site, name) and self._record(name).answered is None:
+                words.append(f"guest {name} does not answer")
+        return tuple(words)
 
     def find_again(self) -> None:
         """Takes up the guests that run already: the agent was restarted, they were not."""

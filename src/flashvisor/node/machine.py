@@ -38,11 +38,14 @@ from flashvisor.host import (
 from flashvisor.host.blkid import Signature
 from flashvisor.host.block import BlockFile
 from flashvisor.host.efivars import EfiVars
+from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
 
+    from flashvisor.flash.update import SlotDevice
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.netlink import Address
     from flashvisor.host.systemd import Power
@@ -106,6 +109,13 @@ class Machine(Protocol):
 
     def signatures(self) -> dict[str, bytes]:
         """Returns the signatures (PE's certificate table) of the image in each slot that holds one, by slot."""
+
+    def open_slot(self, slot: Slot, *, write: bool = False) -> AbstractContextManager[SlotDevice]:
+        """Opens a slot of flash.
+
+        Raises:
+            DeviceError: it is not there.
+        """
 
     def flash_bytes_written(self) -> int:
         """Returns the bytes written to the flash device since boot, by the kernel's count."""
@@ -202,6 +212,12 @@ class RealMachine:
                 mtools.read_file(self._flash.with_name(PARTITIONS[slot].label), BOOT_FILE, image)
                 found[slot] = pe.certificate_table(image)
         return found
+
+    def open_slot(self, slot: Slot, *, write: bool = False) -> AbstractContextManager[SlotDevice]:
+        """Opens its partition. Factory is never opened for writing."""
+        if write and slot is Slot.FACTORY:
+            raise RuntimeError("factory is never written after burn")
+        return BlockFile(self._flash.with_name(PARTITIONS[slot].label), write=write)
 
     def flash_bytes_written(self) -> int:
         """Returns the count of the disk that the state ring is on."""

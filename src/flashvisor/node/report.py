@@ -95,7 +95,7 @@ def protections(secure: bool | None) -> tuple[Protection, ...]:
             "Secure Boot",
             secure is True,
             "the firmware starts only images that the owner has signed",
-            "anyone who reaches the flash can start another image"
+            "anyone who reaches the flash can start another image, and bytes of factory that rotted are not noticed"
             if secure is False
             else "the firmware has no UEFI Secure Boot: anyone who reaches the flash can start another image",
         ),

@@ -28,16 +28,20 @@ if TYPE_CHECKING:
         ApplyRequest,
         EnrolReport,
         EnrolRequest,
+        FactoryResetRequest,
         PlanReport,
         PowerRequest,
         ReleaseRequest,
+        RollbackRequest,
         SiteReport,
+        SlotsReport,
         StopRequest,
     )
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming
     from flashvisor.node.keeper import Keeper
     from flashvisor.node.plan import Desired
+    from flashvisor.node.slotkeeper import SlotKeeper
 from flashvisor.node.report import Sources
 
 LOG_LINES = 500  # lines of the journal that an answer holds
@@ -51,6 +55,7 @@ class Service:
         sources: Where reports come from, and what changes the server.
         keeper: The guests.
         hub: Their consoles.
+        slots: The slots of flash.
         on_power: Carries a reboot or power-off out; returns at once.
         on_wipe: Forgets all that the flash remembers.
     """
@@ -60,11 +65,13 @@ class Service:
         sources: Sources,
         keeper: Keeper,
         hub: ConsoleHub,
+        slots: SlotKeeper,
         *,
         on_power: Callable[[Power], None],
         on_wipe: Callable[[], None],
     ) -> None:
         self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, on_wipe
+        self._slots = slots
         self._reconciler, self._on_power = sources.reconciler, on_power
 
     def node(self) -> NodeReport:
@@ -118,6 +125,22 @@ class Service:
         take_keys_out(self._sources.machine, request.write)
         self._on_wipe()
         self._on_power(Power.REBOOT)
+
+    def heard(self) -> None:
+        """The owner has reached the server: a call has come in."""
+        self._slots.heard()
+
+    def slots(self, *, verify: bool = False) -> SlotsReport:
+        """Returns where the slots of flash stand; raises as `SlotKeeper.report`."""
+        return self._slots.report(verify=verify)
+
+    def rollback(self, request: RollbackRequest) -> None:
+        """Restarts into the other slot; raises as `SlotKeeper.rollback`."""
+        self._slots.rollback(probation=request.probation, health_url=request.health_url)
+
+    def factory_reset(self, request: FactoryResetRequest) -> None:
+        """Restarts into factory; raises as `SlotKeeper.factory_reset`."""
+        self._slots.factory_reset(keep_site=request.keep_site)
 
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""

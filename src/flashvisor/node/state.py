@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flashvisor.errors import RecordFormatError
 from flashvisor.model import record
-from flashvisor.model.record import Boot, Config, Confirm, Identity, ImageEntry, RecordKind
+from flashvisor.model.record import Boot, Config, Confirm, Identity, ImageEntry, RecordKind, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flashvisor.flash.ring import Record, Ring
 
-P = TypeVar("P", Identity, Config, Confirm)
+P = TypeVar("P", Identity, Config, Confirm, Slots)
+
+FACTORY_RESET = "factory reset"  # who, in the generation that ends all sites
 
 
 class NodeState:
@@ -55,7 +57,7 @@ class NodeState:
         for item in reversed(self._ring.records(RecordKind.CONFIG)):
             config = self._read(item, Config)
             if config and (config.confirmed or config.generation in numbers):
-                return config
+                return config if config.site_toml else None
         return None
 
     def propose(self, site_toml: str, images: Mapping[str, ImageEntry], *, who: str, when: float) -> Config:
@@ -82,6 +84,24 @@ class NodeState:
         """Writes that a generation stays."""
         with self._lock:
             self._ring.append(RecordKind.CONFIRM, record.encode(Confirm(generation=generation)), cause="confirm")
+
+    def forget_site(self, when: float) -> None:
+        """Writes a generation without a site, which stays: the server starts with none from now on."""
+        config = self.propose("", {}, who=FACTORY_RESET, when=when)
+        self.confirm(config.generation)
+
+    def slots(self) -> Slots | None:
+        """Returns where the slots of flash stand; None if no record says."""
+        return self._newest(RecordKind.SLOTS, Slots)
+
+    def append(self, kind: int, payload: bytes, cause: str) -> None:
+        """Writes a record that others made.
+
+        Raises:
+            RingFullError: it does not fit. Nothing was written.
+        """
+        with self._lock:
+            self._ring.append(kind, payload, cause=cause)
 
     def note_boot(self, boot: Boot) -> None:
         """Writes that the server booted: one record a boot."""

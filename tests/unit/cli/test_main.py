@@ -80,6 +80,7 @@ HELPERS = {
     "passphrase",
     "progress",
     "session",
+    "trial_options",
     "terminal_session",
 }
 

@@ -12,24 +12,47 @@ from flashvisor.errors import NoRollbackError, ReleaseFailedBeforeError, SlotBus
 from flashvisor.flash.carryout import carry_out
 from flashvisor.flash.layout import STATE
 from flashvisor.flash.ringformat import HEADER, PAGE, Geometry, cut
-from flashvisor.flash.slots import DEAD, SILENT, plan_commit, plan_factory_reset, plan_rollback, plan_start, plan_update
-from flashvisor.flash.slotview import DEATHS, ForgetSite, Note, Reset, SetNext, SetOrder, View, WriteSlot
+from flashvisor.flash.slots import (
+    DEAD,
+    SILENT,
+    plan_commit,
+    plan_factory_reset,
+    plan_give_up,
+    plan_rollback,
+    plan_start,
+    plan_update,
+)
+from flashvisor.flash.slotview import DEATHS, ForgetSite, Note, Reset, SetNext, View, WriteSlot
 from flashvisor.flash.update import BLOCK
 from flashvisor.model.bootentry import LoadOption, Partition, encode
-from flashvisor.model.record import RecordKind, Slots
+from flashvisor.model.record import RecordKind, Slots, Trial
 from flashvisor.model.slot import Slot, SlotState
-from sim.cuts import update_many
-from sim.slotsim import BAD, NEW, OLD, STARTS, THIRD, SlotSim, burnt, release
+from sim.cuts import update_many, updated
+from sim.slotsim import BAD, NEW, OLD, STARTS, THIRD, ResetNow, SlotSim, burnt, release
 
 UPDATES = 60  # tests/soak does a thousand
 
 
-@pytest.fixture
-def server() -> SlotSim:
-    """A server that was started for the first time, from slot a."""
-    server = SlotSim(burnt())
+@pytest.fixture(params=[False, True], ids=["", "secure"])
+def server(request: pytest.FixtureRequest) -> SlotSim:
+    """A server that was started for the first time, without Secure Boot and with it, and then from slot a."""
+    server = SlotSim(burnt(), secure=request.param)
+    server.settle()
     server.settle()
     return server
+
+
+def order(server: SlotSim) -> list[Slot]:
+    view = server.view()
+    return [view.named[number] for number in view.boot.order]
+
+
+def start_by_factory(server: SlotSim) -> None:
+    """Firmware starts factory, which hands over."""
+    server.running = server.firmware.choose(lambda _: True)
+    assert server.running is Slot.FACTORY
+    with pytest.raises(ResetNow):
+        server.do(plan_start(server.view(), 5.0))
 
 
 def states(server: SlotSim) -> dict[Slot, SlotState]:
@@ -41,20 +64,49 @@ def flip(server: SlotSim, slot: Slot) -> None:
     server.flash.flip((STARTS[slot] + 5 * BLOCK) * 8 + 3)
 
 
-def test_the_first_start_goes_from_factory_to_a_and_only_a_writes_the_order() -> None:
+def test_the_first_start_is_factorys_which_holds_what_a_holds_and_the_second_is_as() -> None:
     server = SlotSim(burnt())
     assert server.settle() == "old"
-    assert server.booted == [Slot.FACTORY, Slot.A]
-    view = server.view()
-    assert [view.named[number] for number in view.boot.order] == [Slot.A, Slot.FACTORY]
-    assert view.next is None
+    assert server.booted == [Slot.FACTORY]
+    assert not server.view().recovery
     server.settle()
-    assert server.booted == [Slot.FACTORY, Slot.A, Slot.A]
+    assert server.booted == [Slot.FACTORY, Slot.A]
+
+
+def test_without_secure_boot_what_dies_at_any_point_lands_in_factory() -> None:
+    server = SlotSim(burnt())
+    server.settle()
+    for slot in (Slot.A, Slot.A):
+        assert order(server)[0] is Slot.FACTORY
+        assert server.view().next is slot
+        server.settle()
+        assert server.running is slot
+
+
+def test_with_secure_boot_the_committed_slot_leads_and_its_start_arms_factory() -> None:
+    server = SlotSim(burnt(), secure=True)
+    server.settle()
+    assert order(server) == [Slot.A, Slot.FACTORY]
+    assert server.view().next is None
+    server.running = server.firmware.choose(lambda _: True)
+    server.do(plan_start(server.view(), 5.0))
+    assert (server.running, server.view().next) == (Slot.A, Slot.FACTORY)
+    server.do(plan_commit(server.view(), 6.0))
+    assert server.view().next is None
+
+
+def test_another_image_in_factory_hands_over_by_a_restart(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    server.firmware.variables.clear()
+    assert server.settle() == "new"
+    assert server.booted[-2:] == [Slot.FACTORY, Slot.B]
 
 
 def test_a_healthy_start_writes_nothing_to_flash(server: SlotSim) -> None:
     before = len(server.flash.writes)
     server.settle()
+    assert server.running is Slot.A
     assert len(server.flash.writes) == before
 
 
@@ -63,8 +115,7 @@ def test_update_then_commit_then_rollback(server: SlotSim) -> None:
     assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.TRYING}
     assert server.settle() == "new"
     assert states(server) == {Slot.A: SlotState.IDLE, Slot.B: SlotState.COMMITTED}
-    view = server.view()
-    assert [view.named[number] for number in view.boot.order] == [Slot.B, Slot.A, Slot.FACTORY]
+    assert set(order(server)) == {Slot.B, Slot.FACTORY}
     server.rollback()
     assert server.settle() == "old"
     assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.IDLE}
@@ -75,38 +126,57 @@ def test_the_order_of_an_update(server: SlotSim) -> None:
     server.settle()
     actions = plan_update(server.view(), release(THIRD), 9.0)
     kinds = [type(action) for action in actions]
-    assert kinds == [SetOrder, Note, WriteSlot, Note, SetNext, Note, Reset]
+    assert kinds == [Note, WriteSlot, Note, SetNext, Note, Reset]
     notes = [action.slots.a.state for action in actions if isinstance(action, Note)]
     assert notes == [SlotState.WRITING, SlotState.WRITTEN, SlotState.TRYING]
-    order = next(action.numbers for action in actions if isinstance(action, SetOrder))
-    assert [server.view().named[number] for number in order] == [Slot.B, Slot.FACTORY]
+    assert set(order(server)) == {Slot.B, Slot.FACTORY}  # firmware never knew a way to what is being written
 
 
+@pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("early", [False, True])
-def test_a_failed_release_is_remembered_with_its_reason_and_tried_again_only_by_force(early: bool) -> None:
-    server = SlotSim(burnt(), early=early)
+def test_a_failed_release_is_remembered_with_its_reason_and_tried_again_only_by_force(
+    early: bool, secure: bool
+) -> None:
+    server = SlotSim(updated(secure=secure), early=early, secure=secure)
     server.settle()
     server.update(BAD)
-    assert server.settle() == "old"
-    assert server.booted[-2:] == [Slot.B, Slot.A]
+    assert server.settle() == "new"
+    assert server.booted[-1] is Slot.B
+    assert Slot.A in server.booted
     view = server.view()
-    assert view.state(Slot.B) is SlotState.FAILED
+    assert view.state(Slot.A) is SlotState.FAILED
     assert [row.reason for row in view.record.failed] == [SILENT]
     with pytest.raises(ReleaseFailedBeforeError, match="before it was healthy"):
         plan_update(view, release(BAD), 9.0)
     assert plan_update(view, release(BAD), 9.0, force=True)
-    assert plan_update(view, release(NEW), 9.0)
+    assert plan_update(view, release(THIRD), 9.0)
+
+
+def test_a_trial_that_went_wrong_is_given_up_with_its_reason(server: SlotSim) -> None:
+    server.update(NEW)
+    server.running = server.firmware.choose(lambda _: True)
+    assert server.running is Slot.B
+    server.do(plan_start(server.view(), 5.0))
+    assert server.view().record.trial == Trial()
+    with pytest.raises(ResetNow):
+        server.do(plan_give_up(server.view(), "guest web did not answer", 6.0))
+    assert server.settle() == "old"
+    view = server.view()
+    assert [(row.version, row.reason) for row in view.record.failed] == [("1.0", "guest web did not answer")]
+    assert view.record.trial is None
 
 
 def test_a_committed_image_that_dies_again_and_again_is_given_up(server: SlotSim) -> None:
     server.update(NEW)
     server.settle()
     for _ in range(DEATHS):
-        assert server.firmware.choose(lambda _: True) is Slot.B
-        server.running = Slot.B
-        server.do(plan_start(server.view(), 5.0))  # it arms the fallback, and dies
-        assert server.view().next is Slot.A
-        assert server.settle() == "old"
+        started = server.firmware.choose(lambda _: True)
+        assert started is Slot.B
+        server.running = started
+        server.do(plan_start(server.view(), 5.0))  # and then it dies
+        start_by_factory(server)
+    server.firmware.choose(lambda _: True)  # and dies once more
+    assert server.settle() == "old"
     assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.FAILED}
     assert [row.reason for row in server.view().record.failed] == [DEAD]
     assert server.again().settle() == "old"
@@ -115,40 +185,29 @@ def test_a_committed_image_that_dies_again_and_again_is_given_up(server: SlotSim
 def test_a_healthy_start_forgets_deaths(server: SlotSim) -> None:
     server.update(NEW)
     server.settle()
-    server.firmware.choose(lambda _: True)
-    server.running = Slot.B
+    server.running = server.firmware.choose(lambda _: True)
     server.do(plan_start(server.view(), 5.0))
-    server.settle()
+    start_by_factory(server)
     assert server.view().note(Slot.B).deaths == 1
     assert server.settle() == "new"
     assert server.view().note(Slot.B).deaths == 0
-
-
-def test_rot_in_a_committed_slot_makes_the_other_one_take_its_place(server: SlotSim) -> None:
-    server.update(NEW)
-    server.settle()
-    flip(server, Slot.B)
-    server.running = Slot.A  # with Secure Boot on, firmware refuses b and goes on
-    server.firmware.variables["BootCurrent"] = bytes([server.view().boot.order[1], 0])
-    server.do(plan_start(server.view(), 5.0))
-    server.do(plan_commit(server.view(), 6.0))
-    assert states(server) == {Slot.A: SlotState.COMMITTED, Slot.B: SlotState.FAILED}
-    assert server.settle() == "old"
 
 
 def test_factory_stays_when_no_slot_is_sound_and_takes_an_update(server: SlotSim) -> None:
     flip(server, Slot.A)
     server.firmware.variables.clear()
     assert server.settle() == "old"
-    assert server.running is Slot.FACTORY
     assert server.view().recovery
     server.update(NEW)
     assert server.settle() == "new"
-    assert server.booted[-1] is Slot.B
+    assert server.booted[-2:] == [Slot.FACTORY, Slot.B]
     assert not server.view().recovery
 
 
 def test_factory_hands_over_so_often_and_then_stays(server: SlotSim) -> None:
+    server.update(NEW)
+    server.settle()
+    flip(server, Slot.A)
     server.firmware.variables.clear()
     started = []
     for _ in range(2 * DEATHS + 2):
@@ -157,7 +216,7 @@ def test_factory_hands_over_so_often_and_then_stays(server: SlotSim) -> None:
         if server.running is Slot.FACTORY:
             actions = plan_start(server.view(), 5.0)
             carry_out((action for action in actions if not isinstance(action, Reset)), server._hands())
-    assert started == [Slot.FACTORY, Slot.A] * DEATHS + [Slot.FACTORY, Slot.FACTORY]
+    assert started == [Slot.FACTORY, Slot.B] * DEATHS + [Slot.FACTORY, Slot.FACTORY]
 
 
 def test_rollback_needs_a_known_good_image(server: SlotSim) -> None:

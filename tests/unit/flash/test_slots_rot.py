@@ -21,7 +21,7 @@ def rot(server: SlotSim, start: int, length: int, seed: int) -> None:
 @pytest.fixture
 def server() -> SlotSim:
     """New is committed in b, old stands in a."""
-    return SlotSim(updated(), secure=True)
+    return SlotSim(updated(secure=True), secure=True)
 
 
 @pytest.mark.parametrize("seed", range(FLIPS))
@@ -69,7 +69,7 @@ def test_a_flipped_bit_in_the_state_ring_never_costs_the_way_to_an_image(server:
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_rot_beneath_a_running_image_is_led_around_before_the_next_start(secure: bool) -> None:
-    server = SlotSim(updated(), secure=secure)
+    server = SlotSim(updated(secure=secure), secure=secure)
     assert server.settle() == "new"
     rot(server, STARTS[Slot.B], SLOT, 3)
     server.do(plan_commit(server.view(), 9.0))

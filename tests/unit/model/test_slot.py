@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from flashvisor.flash.layout import SLOTS
-from flashvisor.model.slot import TRANSITIONS, Facts, Slot, SlotEvent, SlotState, fallback, hand_over, other, step
+from flashvisor.model.slot import TRANSITIONS, Facts, Slot, SlotEvent, SlotState, hand_over, step
 
 PAIR = (Slot.A, Slot.B)
 SETS = [frozenset[Slot](), frozenset({Slot.A}), frozenset({Slot.B}), frozenset(PAIR)]
@@ -47,10 +47,8 @@ def test_what_is_committed_or_on_trial_is_never_written() -> None:
 
 @pytest.mark.parametrize("facts", ALL)
 def test_nothing_rotten_or_failed_is_ever_chosen(facts: Facts) -> None:
-    chosen = [hand_over(facts), *(fallback(slot, facts) for slot in PAIR)]
-    for slot in chosen:
-        assert slot in (None, Slot.FACTORY) or (slot in facts.intact and slot not in facts.failed)
-    assert all(fallback(slot, facts) is not slot for slot in PAIR)
+    slot = hand_over(facts)
+    assert slot is None or (slot in facts.intact and slot not in facts.failed)
 
 
 @pytest.mark.parametrize("facts", ALL)
@@ -63,15 +61,3 @@ def test_factory_hands_over_to_each_slot_at_most_once_and_then_stays(facts: Fact
         facts = replace(facts, failed=facts.failed | {slot})
     assert frozenset(started) == sound
     assert facts.committed not in sound or started[0] is facts.committed
-
-
-@pytest.mark.parametrize("slot", PAIR)
-def test_a_sound_other_slot_is_preferred_to_factory(slot: Slot) -> None:
-    facts = Facts(slot, frozenset(PAIR))
-    assert fallback(slot, facts) is other(slot)
-    assert fallback(slot, replace(facts, failed=frozenset({other(slot)}))) is Slot.FACTORY
-
-
-def test_factory_arms_nothing() -> None:
-    with pytest.raises(RuntimeError, match="factory"):
-        fallback(Slot.FACTORY, Facts(Slot.A, frozenset(PAIR)))

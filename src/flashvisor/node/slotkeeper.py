@@ -1,0 +1,360 @@
+"""The slots under the agent: settled when it starts, committed when the server is healthy, written by an update.
+
+Owns when the plans of flash/slots.py are made, with what is true then, and the trial of a new image. Does not own the
+plans, nor how a release comes here (updates.py)::
+
+    keeper = SlotKeeper(state, machine, guests, Tools(...))
+    if keeper.settle():       # a restart is under way: begin nothing
+        return
+    keeper.healthy()          # the API serves: what runs is committed already, or its trial goes on
+    keeper.install(image, Title(...))
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from flashvisor.api.types import FailedReport, SlotReport, SlotsReport
+from flashvisor.errors import FlashvisorError, NoSlotsError, RecoveryError
+from flashvisor.flash.carryout import Hands, carry_out
+from flashvisor.flash.slotimage import content_digest, slot_content
+from flashvisor.flash.slots import (
+    Release,
+    plan_commit,
+    plan_factory_reset,
+    plan_give_up,
+    plan_rollback,
+    plan_start,
+    plan_update,
+    target,
+)
+from flashvisor.flash.slotview import PAIR, Action, Reset, View, derive
+from flashvisor.host import clock, web
+from flashvisor.host.efivars import boot_variables
+from flashvisor.host.files import need_space
+from flashvisor.model.record import Trial
+from flashvisor.model.slot import Slot, SlotState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from flashvisor.flash.device import FlashDevice
+    from flashvisor.flash.update import SlotDevice
+    from flashvisor.node.machine import Machine
+    from flashvisor.node.problems import Problems
+    from flashvisor.node.state import NodeState
+
+log = logging.getLogger(__name__)
+
+SETTLED = "settled"  # the file in `run` that says that the server is healthy (units/flashvisor-probation.service)
+SCRATCH = 70 << 20  # bytes of RAM that an update takes beside the image: a slot's content, and room to breathe
+INTERVAL = 2.0  # seconds between two looks at a trial
+HEALTH_TIMEOUT = 10.0  # seconds for an answer of the health URL
+OWNER = "the owner has not reached the server"
+
+
+class Guests(Protocol):
+    """What a trial asks of the guests."""
+
+    def running(self) -> frozenset[str]:
+        """Returns the guests that run."""
+
+    def silent(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Returns in plain words which of these guests do not run or do not answer."""
+
+
+@dataclass(frozen=True)
+class Title:
+    """What is put into a slot: SHA-256 of the image, and its release's version."""
+
+    sha256: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the keeper works with.
+
+    Args:
+        run: A directory in RAM.
+        problems: What is wrong.
+        say: Tells the consoles.
+        restart: Restarts the server once its guests are down; returns at once.
+        book: Hears what was written to a slot: cause, and offset and length of each write in bytes.
+        wall: Seconds since 1970 UTC.
+        boot_seconds: Seconds since the kernel started.
+    """
+
+    run: Path
+    problems: Problems
+    say: Callable[[str], None]
+    restart: Callable[[], None]
+    book: Callable[[str, Sequence[tuple[int, int]]], None]
+    wall: Callable[[], float] = clock.wall
+    boot_seconds: Callable[[], float] = clock.boot_seconds
+
+
+class SlotKeeper:
+    """The slots of this server. Any thread may call; one plan is carried out at a time.
+
+    Args:
+        state: The server's memory.
+        machine: Firmware's variables and the slots' partitions.
+        guests: For the trial.
+        tools: What it works with.
+    """
+
+    def __init__(self, state: NodeState, machine: Machine, guests: Guests, tools: Tools) -> None:
+        self._state, self._machine, self._guests, self._tools = state, machine, guests, tools
+        self._lock = threading.RLock()
+        self._digests: dict[Slot, str] = {}
+        self._heard = threading.Event()
+        self._over = threading.Event()
+
+    def settle(self) -> bool:
+        """Settles what happened before this start; see `plan_start`. Begins the trial if this is one.
+
+        Returns:
+            Whether the server restarts into another slot.
+
+        Raises:
+            FirmwareVariableError: firmware does not give or take its variables.
+            FlashError: the state ring takes no record.
+        """
+        if not self._machine.firmware().available():
+            return False
+        with self._lock:
+            view = self._look()
+            actions = plan_start(view, self._tools.wall())
+            restarts = any(isinstance(action, Reset) for action in actions)
+            if restarts:
+                self._tools.say(f"flashvisor: slot {view.running} hands over to another slot")
+            self._carry_out(actions)
+            view = self._look()
+            if view.recovery and not restarts:
+                self._tools.problems.tell("slots", RecoveryError(_why_recovery(view)))
+            trial = self._trial(view)
+        if trial and not restarts:
+            threading.Thread(target=lambda: self._watch(trial), name="trial", daemon=True).start()
+        return restarts
+
+    def healthy(self) -> None:
+        """The API serves: commits what runs, unless it is on trial; see `plan_commit`.
+
+        Raises:
+            FirmwareVariableError: firmware does not give or take its variables.
+            FlashError: the state ring takes no record.
+        """
+        if not self._machine.firmware().available():
+            self._settled()
+            return
+        with self._lock:
+            if self._trial(self._look()) is None:
+                self._commit()
+
+    def heard(self) -> None:
+        """The owner has reached the server."""
+        self._heard.set()
+
+    def waits_for(self, trial: Trial) -> tuple[str, ...]:
+        """Returns in plain words what a trial still waits for; nothing: it ends well."""
+        missing = []
+        if trial.health_url:
+            if not web.answers(trial.health_url, HEALTH_TIMEOUT):
+                missing.append(f"{trial.health_url} does not answer")
+        elif not self._heard.is_set():
+            missing.append(OWNER)
+        return (*missing, *self._guests.silent(trial.guests))
+
+    def install(
+        self, image: Path, title: Title, *, force: bool = False, probation: float = 600.0, health_url: str = ""
+    ) -> None:
+        """Writes an image into the slot not in use, and restarts into it, on trial.
+
+        Args:
+            image: The signed image, verified.
+            title: What it is.
+            force: Try it even if it failed here before.
+            probation: Seconds since the kernel's start that the trial may take.
+            health_url: What is to answer in its trial; the owner is to reach the server if "".
+
+        Raises:
+            NoSlotsError: this server was not started by UEFI.
+            NoSpaceError: there is not enough memory.
+            SlotBusyError, ReleaseFailedBeforeError, SlotReadBackError: as the plan says.
+        """
+        with self._planning() as view:
+            slot = target(view)
+            need_space(self._tools.run, SCRATCH, "the slot's new content")
+            with slot_content(image, slot, self._tools.run) as content:
+                release = Release(title.sha256, content_digest(content), title.version)
+                trial = self._new_trial(probation, health_url)
+                plan = plan_update(view, release, self._tools.wall(), force=force, trial=trial)
+                self._carry_out(plan, content)
+
+    def rollback(self, *, probation: float = 600.0, health_url: str = "") -> None:
+        """Restarts into the other slot's image, which was healthy once, on trial.
+
+        Raises:
+            NoSlotsError: this server was not started by UEFI.
+            NoRollbackError: there is none.
+        """
+        with self._planning() as view:
+            trial = self._new_trial(probation, health_url)
+            self._carry_out(plan_rollback(view, self._tools.wall(), trial=trial))
+
+    def factory_reset(self, *, keep_site: bool) -> None:
+        """Restarts into the image that the server was shipped with.
+
+        Raises:
+            NoSlotsError: this server was not started by UEFI.
+        """
+        with self._planning() as view:
+            self._carry_out(plan_factory_reset(view, self._tools.wall(), keep_site=keep_site))
+
+    def report(self, *, verify: bool = False) -> SlotsReport:
+        """Returns where the slots stand.
+
+        Args:
+            verify: Read both slots, 64 MiB, and compare them with their digests.
+
+        Raises:
+            NoSlotsError: this server was not started by UEFI.
+        """
+        with self._planning(read=PAIR if verify else ()) as view:
+            trial = self._trial(view)
+        return SlotsReport(
+            running=view.running,
+            committed=view.committed or "",
+            recovery=view.recovery,
+            trial=view.running if trial else "",
+            waits_for=self.waits_for(trial) if trial else (),
+            slots=tuple(_slot_report(view, slot) for slot in PAIR),
+            failed=tuple(
+                FailedReport(image=row.image, version=row.version, reason=row.reason, when=row.when)
+                for row in view.record.failed
+            ),
+        )
+
+    def _watch(self, trial: Trial) -> None:
+        """A trial: it ends well when nothing is missing any more, or goes wrong when its time is up."""
+        while not self._over.is_set():
+            missing = self.waits_for(trial)
+            try:
+                if not missing:
+                    with self._lock:
+                        self._commit()
+                    return
+                if self._tools.boot_seconds() > trial.probation:
+                    self._give_up("; ".join(missing))
+                    return
+            except FlashvisorError as error:
+                self._tools.problems.tell("slots", error)
+            self._over.wait(INTERVAL)
+
+    def _commit(self) -> None:
+        view = self._look(commit=True)
+        was_trial = view.running in PAIR and view.state(view.running) is SlotState.TRYING
+        self._carry_out(plan_commit(view, self._tools.wall()))
+        self._settled()
+        if was_trial:
+            self._tools.say(f"flashvisor: slot {view.running} is committed")
+
+    def _settled(self) -> None:
+        """From now on, no timer resets the server."""
+        self._over.set()
+        (self._tools.run / SETTLED).touch()
+
+    def _give_up(self, reason: str) -> None:
+        self._tools.say(f"flashvisor: the trial failed: {reason}")
+        with self._lock:
+            self._over.set()
+            self._carry_out(plan_give_up(self._look(), reason, self._tools.wall()))
+
+    def _new_trial(self, probation: float, health_url: str) -> Trial:
+        return Trial(guests=tuple(sorted(self._guests.running())), health_url=health_url, probation=probation)
+
+    def _trial(self, view: View) -> Trial | None:
+        if view.running not in PAIR or view.state(view.running) is not SlotState.TRYING:
+            return None
+        return view.record.trial or Trial()
+
+    @contextmanager
+    def _planning(self, read: Sequence[Slot] = PAIR) -> Iterator[View]:
+        if not self._machine.firmware().available():
+            raise NoSlotsError("this server was not started by UEFI: its slots cannot be told apart")
+        with self._lock:
+            self._read(read)
+            yield self._look()
+
+    def _look(self, *, commit: bool = False) -> View:
+        """Returns what is true now; slots that must be read are."""
+        boot, record = boot_variables(self._machine.firmware()), self._state.slots()
+        view = derive(boot, record, self._digests)
+        wanted = view.to_read(commit=commit)
+        self._read(wanted if commit else [slot for slot in wanted if slot not in self._digests])
+        return derive(boot, record, self._digests)
+
+    def _read(self, slots: Sequence[Slot]) -> None:
+        for slot in slots:
+            with self._machine.open_slot(slot) as device:
+                device.forget_cache()
+                self._digests[slot] = content_digest(device)
+
+    def _carry_out(self, actions: Sequence[Action], content: FlashDevice | None = None) -> None:
+        @contextmanager
+        def new_content(_: Slot) -> Iterator[FlashDevice]:
+            if content is None:
+                raise RuntimeError("this plan writes no slot")
+            yield content
+
+        @contextmanager
+        def writable(slot: Slot) -> Iterator[SlotDevice]:
+            self._digests.pop(slot, None)
+            with self._machine.open_slot(slot, write=True) as device:
+                yield device
+
+        carry_out(
+            actions,
+            Hands(
+                variables=self._machine.firmware(),
+                append=self._state.append,
+                slot=writable,
+                content=new_content,
+                book=self._tools.book,
+                forget_site=lambda: self._state.forget_site(self._tools.wall()),
+                reset=self._tools.restart,
+            ),
+        )
+
+
+def _slot_report(view: View, slot: Slot) -> SlotReport:
+    note = view.note(slot)
+    return SlotReport(
+        slot=slot,
+        state=view.state(slot).value,
+        version=note.version,
+        image=note.image,
+        running=slot is view.running,
+        first=slot is view.committed,
+        intact=slot in view.intact if slot in view.digests and note.sha256 else None,
+        reason=note.reason,
+    )
+
+
+def _why_recovery(view: View) -> str:
+    words = []
+    for slot in PAIR:
+        note = view.note(slot)
+        if slot not in view.intact:
+            words.append(
+                f"slot {slot} " + ("does not hold the bytes that were verified" if note.sha256 else "is empty")
+            )
+        else:
+            words.append(f"slot {slot} failed: {note.reason or 'it did not become healthy'}")
+    return f"factory runs, for no slot can: {', '.join(words)}"

@@ -824,6 +824,14 @@ class ServerOffError(LabError):
     advice = "Power it on: `flashvisor lab power NAME on`."
 
 
+class ServerOnError(LabError):
+    """The virtual server runs, and what was asked needs it to be off."""
+
+    code = "FV-LAB-010"
+    http_status = 409
+    advice = "Pull its plug: `flashvisor lab power NAME off`."
+
+
 class MonitorError(LabError):
     """QEMU's monitor refused a command, or did not answer. Its own words are given."""
 
@@ -851,14 +859,6 @@ class NoFreePortError(LabError):
 
     code = "FV-LAB-008"
     advice = "Name another port, or take down servers that are no longer needed: `flashvisor lab list`."
-
-
-class ServerOnError(LabError):
-    """The virtual server is on, and what was asked is done to the parts of one that is off."""
-
-    code = "FV-LAB-010"
-    http_status = 409
-    advice = "Pull its plug: `flashvisor lab power NAME off`."
 
 
 class WriteLogError(LabError):

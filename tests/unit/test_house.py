@@ -32,7 +32,7 @@ ADMIN = {
     "flashvisor.api.client", "flashvisor.trust.certificates", "flashvisor.trust.keyring",
     "flashvisor.trust.keystore", "flashvisor.trust.backup", "flashvisor.trust.secureboot",
     "flashvisor.trust.publickeys", "flashvisor.trust.keymaker", "flashvisor.trust.repository",
-    "flashvisor.trust.roles",
+    "flashvisor.trust.roles", "flashvisor.trust.rootchain",
 }
 PACKAGES = ["errors", "model", "host", "trust", "flash", "guests", "api", "node"]
 

@@ -22,6 +22,10 @@ UNATTENDED = (
     "They are NOT encrypted, so that nobody has to type anything: good for trying things out.\n"
     "Before a server of yours depends on them: `flashvisor keys passphrase`."
 )
+NO_ROOT = (
+    "This keyring is of the first version's form: a server that is burnt with it takes no updates.\n"
+    "`flashvisor keys upgrade`, then build again."
+)
 QUIET = 2.0  # seconds: a step expected to be quicker shows nothing
 
 
@@ -52,7 +56,10 @@ def open_keyring() -> Keyring:
     """
     directory = default_directory()
     with suppress(KeyringMissingError):
-        return Keyring.open(directory, ask)
+        keyring = Keyring.open(directory, ask)
+        if keyring.is_first_form:
+            click.echo(NO_ROOT, err=True)
+        return keyring
     passphrase = ask_new() if passphrase_is_in_file() else None
     click.echo(f"No keyring yet: making the owner's keys in {directory}.", err=True)
     if passphrase is None:

@@ -54,7 +54,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyringReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `keys show --json` prints. `leftovers` are files of the first form beside today's: plain private keys."""
+    """What `keys show --json` prints. `leftovers` are files of the first form beside today's: plain private keys.
+
+    `root_version` is that of the newest TUF root; 0 if none was made yet.
+    """
 
     directory: str
     owner: str
@@ -62,6 +65,7 @@ class KeyringReport(msgspec.Struct, frozen=True, kw_only=True):
     encrypted: bool
     leftovers: tuple[str, ...]
     tuf_thresholds: dict[str, int]
+    root_version: int
     keys: tuple[Key, ...]
 
 
@@ -199,6 +203,7 @@ def report(keyring: Keyring) -> KeyringReport:
         encrypted=keyring.encrypted,
         leftovers=tuple(str(path) for path in keyring.leftovers()),
         tuf_thresholds=keyring.store.thresholds,
+        root_version=len(keyring.roots),
         keys=tuple(_key(key) for key in keyring.store.keys),
     )
 
@@ -233,6 +238,8 @@ def _print(keyring: KeyringReport, *, as_json: bool) -> None:
         count = sum(_is_active(key, f"{TUF}{role}") for key in keyring.keys)
         if count > 1:
             click.echo(f"TUF {role}: {threshold} of {count} keys must sign")
+    if keyring.root_version:
+        click.echo(f"TUF root: version {keyring.root_version}")
     click.echo()
     print_table(
         ["role", "what it does", "state", "valid until", "SHA-256"],

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 KEEP_CONFIGS = 32  # generations, beside the newest confirmed one
 KEEP_BOOTS = 64  # records
-# Older ones are what is left when the newest is damaged. A stale Slots names digests that flash no longer has.
-KEEP_NEWEST = {RecordKind.BOOT: KEEP_BOOTS, RecordKind.SLOTS: 8, RecordKind.TRUST: 2}  # records
 IDENTITY_COPIES = 2  # records; one flipped bit must not leave a server without its owner
+TRUST_COPIES = 2  # records; nor without the root that its updates are verified by
+# Older ones are what is left when the newest is damaged. A stale Slots names digests that flash no longer has.
+KEEP_NEWEST = {RecordKind.BOOT: KEEP_BOOTS, RecordKind.SLOTS: 8, RecordKind.TRUST: TRUST_COPIES}  # records
 WINDOW = 16  # segments in use before room is made; more means less copying, and more to read at boot (2 MiB)
 RESERVE = 6  # segments: 3 for the largest record, 2 for the copies of one segment, 1 to spare
 COMPACTION = "compaction"  # the cause that copies are booked to

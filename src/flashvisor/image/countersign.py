@@ -21,15 +21,15 @@ from flashvisor.errors import NotAnImageError, StrangeExecutableError, Unreadabl
 from flashvisor.host import sbsign
 from flashvisor.host.files import replacing, sha256_file
 from flashvisor.host.pe import sections
+from flashvisor.image.inspect import OS_RELEASE, os_release
 from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
     from flashvisor.trust.keyring import Keyring
 
 # Without one of them it is no hypervisor of ours: kernel, root, command line, name.
-OS_RELEASE = ".osrel"
 WANTED = (".linux", ".initrd", ".cmdline", OS_RELEASE)
-OUR_NAME = "ID=flashvisor"
+OUR_ID = "flashvisor"
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,8 @@ def check(image: Path, sha256: str, name: str) -> None:
         raise StrangeExecutableError(f"{name} is no UEFI executable: {error.what}") from error
     if absent := [wanted for wanted in WANTED if wanted not in table]:
         raise StrangeExecutableError(f"{name} is no flashvisor.efi: it lacks the sections {', '.join(absent)}")
-    with image.open("rb") as file:
-        file.seek(table[OS_RELEASE].offset)
-        release = file.read(table[OS_RELEASE].size).decode(errors="replace")
-    if OUR_NAME not in release.split("\n"):
-        raise StrangeExecutableError(f"{name} is no flashvisor.efi: its os-release lacks the line {OUR_NAME}")
+    if os_release(image).get("ID") != OUR_ID:
+        raise StrangeExecutableError(f"{name} is no flashvisor.efi: its os-release lacks the line ID={OUR_ID}")
 
 
 def countersign(image: Path, output: Path, keyring: Keyring, *, sha256: str, replace: bool = False) -> Signed:

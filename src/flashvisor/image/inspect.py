@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from flashvisor.host.listing import Listed
 
-INITRD = ".initrd"  # the unified kernel image's section (UAPI.5)
+INITRD = ".initrd"  # the unified kernel image's sections (UAPI.5)
+OS_RELEASE = ".osrel"
 ROOT = "root.squashfs"
 TOP = "squashfs-root"  # what unsquashfs calls the top directory
 SET_ID = stat.S_ISUID | stat.S_ISGID
@@ -115,6 +116,22 @@ def files_of(efi: Path, work: Path, tree: Path) -> list[ImageFile]:
     squashfs.unpack(tree, work, f"initramfs/{ROOT}", "root")
     found = [_file("initramfs", item, f"/{item.path}", work) for item in outer]
     return found + [_file("root", item, item.path.removeprefix(TOP) or "/", work) for item in inner]
+
+
+def os_release(efi: Path) -> dict[str, str]:
+    """Returns what an image says of itself, by field; nothing where it has no such section. Source: os-release(5).
+
+    Raises:
+        NotAnImageError: it is no PE file.
+    """
+    section = sections(efi).get(OS_RELEASE)
+    if section is None:
+        return {}
+    with efi.open("rb") as file:
+        file.seek(section.offset)
+        text = file.read(section.size).decode(errors="replace")
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
 def violations(files: Iterable[ImageFile]) -> list[str]:

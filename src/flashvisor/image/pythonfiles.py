@@ -54,7 +54,7 @@ def python_files(cache: Cache, packages: Path, recipe: Recipe, source: Path) -> 
         source: Directory that holds the package `flashvisor`.
     """
     wheels = cache.get(_wheels_step())
-    ours = {str(path.relative_to(source)): sha256_file(path) for path in _our_files(source)}
+    ours = {str(path.relative_to(source)): sha256_file(path) for path in our_files(source)}
     inputs = {"ours": digest(json.dumps(ours)), "wheels": wheels.name, "packages": packages.parent.name}
     inputs |= {"extra": " ".join((*recipe.python.extra, "whole:", *recipe.python.whole))}
     inputs |= {"first": " ".join(AT_START), "trace": digest((RECIPE / "trace.py").read_text())}
@@ -94,7 +94,8 @@ def _wheels_step() -> Step:
     return Step("wheels", inputs={"lock": digest(lock.read_text())}, build=build, title="Python packages", expected=10)
 
 
-def _our_files(source: Path) -> list[Path]:
+def our_files(source: Path) -> list[Path]:
+    """Returns those of our modules that ship in flash; `source` holds the package `flashvisor`."""
     package = source / "flashvisor"
     files = [package / "__init__.py", package / "errors.py"]
     for name in OURS:
@@ -104,7 +105,7 @@ def _our_files(source: Path) -> list[Path]:
 
 def _compile(place: Path, *, packages: Path, wheels: Path, source: Path, recipe: Recipe) -> None:
     staged = place / "ours"
-    for path in _our_files(source):
+    for path in our_files(source):
         target = staged / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)

@@ -13,6 +13,7 @@ Owns what can be done with a server that is in the rack. Does not own its coming
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 from contextlib import suppress
 from enum import StrEnum
@@ -158,6 +159,17 @@ class Server:
         """Pulls the plug: the server has no time to write anything. Also when it is off."""
         with exclusive(self._lock):
             switch.power_off(self.paths, self._state())
+
+    def forget_firmware(self) -> None:
+        """Puts the firmware's variables back to what they were when the server was made, as an empty battery does.
+
+        Raises:
+            ServerOnError: it runs.
+        """
+        with exclusive(self._lock):
+            if self.power is PowerState.ON:
+                raise ServerOnError(f"{self.name} runs: its firmware's memory is in use")
+            shutil.copyfile(self._state().spec.firmware_vars, self.paths.firmware_vars)
 
     def reset(self) -> None:
         """Pulls the reset line, and returns when the firmware starts anew.

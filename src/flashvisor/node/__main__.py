@@ -33,10 +33,15 @@ def main() -> None:
     with Agent(settings, console, started=STARTED) as agent:
         signal.signal(signal.SIGTERM, lambda _number, _frame: agent.stop())
         signal.signal(signal.SIGINT, lambda _number, _frame: agent.stop())
-        agent.boot()
-        gc.freeze()
-        gc.enable()
-        agent.attend()
+        try:
+            agent.boot()
+            gc.freeze()
+            gc.enable()
+            agent.attend()
+        except Exception as error:
+            # The journal has the traceback, and no API serves it: whoever stands before the server is told.
+            console.say(f"flashvisor: the agent ran into a bug and is started again: {error!r}")
+            raise
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The server's memory: identity, site generations, boots, as records in the flash's state ring.
+"""The server's memory: identity, trust, site generations, boots, as records in the flash's state ring.
 
 Owns what the records mean together. Does not own how they lie in flash (flash/ring.py)::
 
     memory = NodeState(Ring.open(device))
     memory.identity()               # None: nobody has claimed this server
+    memory.trust()                  # the root that updates are verified by, and what was verified
     memory.confirmed()              # the newest confirmed generation, which boots use
     new = memory.propose(text, images, who="anna", when=now)
     memory.confirm(new.generation)
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, TypeVar
 from flashvisor.errors import RecordFormatError
 from flashvisor.model import record
 from flashvisor.model.record import Boot, Config, Confirm, Identity, ImageEntry, RecordKind, Slots
+from flashvisor.model.release import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flashvisor.flash.ring import Record, Ring
 
-P = TypeVar("P", Identity, Config, Confirm, Slots)
+P = TypeVar("P", Identity, Config, Confirm, Slots, Memory)
 
 FACTORY_RESET = "factory reset"  # who, in the generation that ends all sites
 
@@ -49,6 +51,20 @@ class NodeState:
     def identity(self) -> Identity | None:
         """Returns who this server is and whose; None before it is claimed."""
         return self._newest(RecordKind.IDENTITY, Identity)
+
+    def trust(self) -> Memory | None:
+        """Returns what updates are verified by; None in flash that was burnt without it."""
+        return self._newest(RecordKind.TRUST, Memory)
+
+    def remember(self, memory: Memory) -> None:
+        """Writes what was verified of an update; nothing if that is known already.
+
+        Raises:
+            RingFullError: it does not fit. Nothing was written.
+        """
+        with self._lock:
+            if memory != self.trust():
+                self._ring.append(RecordKind.TRUST, record.encode(memory), cause="update")
 
     def confirmed(self) -> Config | None:
         """Returns the newest confirmed generation of the site. Only such a one is used at boot."""

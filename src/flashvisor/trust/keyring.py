@@ -12,12 +12,13 @@ contents (certificates.py). Admin side only::
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from msgspec.structs import replace
 
@@ -31,6 +32,7 @@ from flashvisor.errors import (
 )
 from flashvisor.host import clock
 from flashvisor.host.files import write_directory_once
+from flashvisor.host.locks import exclusive
 from flashvisor.host.memory import memory_file
 from flashvisor.trust import certificates, keystore
 from flashvisor.trust.certificates import Pair
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from flashvisor.trust.certificates import Address
 
 OWNER_LIMIT = 64  # characters (X.520, ub-organization-name)
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,17 @@ def nobody() -> bytes:
     raise PassphraseNeededError("the keyring is encrypted, and there is nobody to ask for its passphrase")
 
 
+def _alone(change: Callable[Concatenate[Keyring, P], Keyring]) -> Callable[Concatenate[Keyring, P], Keyring]:
+    """Lets one process at a time change a keyring's file, and each go on from what is in it by then."""
+
+    @functools.wraps(change)
+    def held(self: Keyring, /, *args: P.args, **kwargs: P.kwargs) -> Keyring:
+        with exclusive(self.directory / keystore.LOCK):
+            return change(Keyring(self.directory, keystore.read(self.directory), self._ask), *args, **kwargs)
+
+    return held
+
+
 class Keyring:
     """The owner's keys. Made by `create` once, opened by `open` ever after.
 
@@ -92,7 +107,7 @@ class Keyring:
     def __init__(self, directory: Path, store: Store, ask: Callable[[], bytes] = nobody) -> None:
         self.directory = directory
         self.store = store
-        self._ask = ask
+        self._ask = functools.cache(ask)
 
     @classmethod
     def create(
@@ -114,12 +129,14 @@ class Keyring:
         if not owner.strip() or len(owner) > OWNER_LIMIT or not owner.isprintable():
             raise OwnerNameError(f"the owner's name must have 1 to {OWNER_LIMIT} printable characters, got {owner!r}")
         salt, secret = new_secret(passphrase)
-        store = make_all(owner, salt, secret, root_keys)
+        answer = nobody if passphrase is None else lambda: passphrase
+        draft = Keyring(directory, make_all(owner, salt, secret, root_keys), answer)
+        store = draft._with_next_root()
         try:
             write_directory_once(directory, {keystore.STORE: keystore.encode(store)}, mode=0o600, directory_mode=0o700)
         except FileExistsError as error:
             raise KeyringExistsError(f"{directory} is not empty, and keys are never overwritten") from error
-        return cls(directory, store, nobody if passphrase is None else lambda: passphrase)
+        return cls(directory, store, answer)
 
     @classmethod
     def open(cls, directory: Path, ask: Callable[[], bytes] = nobody) -> Keyring:
@@ -219,14 +236,34 @@ class Keyring:
         """Returns who signs for a TUF role, in the order in which the keys were made, and how many of them must."""
         return RoleSigners(self._signers(self.active(f"{TUF}{role}")), self.store.thresholds[role])
 
+    def tuf_keys(self) -> dict[str, RoleSigners]:
+        """Returns who signs for each TUF role."""
+        return {role: self.tuf_signers(role) for role in TUF_ROLES}
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The chain of TUF root metadata, version 1 first. Empty in an older keyring: `founded` makes the first."""
+        return tuple(text.encode("utf-8") for text in self.store.roots)
+
+    def founded(self) -> Keyring:
+        """Returns the keyring with a chain of roots. Where it has none yet, the first is made, and the file written.
+
+        Raises:
+            OldKeyringError: it has no keys to sign a root with.
+        """
+        return self if self.store.roots else self._found()
+
     def outgoing_tuf_signers(self, role: str) -> list[Signer]:
         """Returns the signers that were rotated out and still can sign: a new root needs the old root's signatures."""
         return self._signers(
             key for key in self.store.keys if key.role == f"{TUF}{role}" and key.state is State.RETIRED and key.private
         )
 
+    @_alone
     def rotate(self, role: str) -> Keyring:
         """Makes new keys for a role, keeps what the old ones stand for (ROLES), and writes the keyring's file.
+
+        New keys of a TUF role are named by the next root, which is added to the chain.
 
         Returns:
             The keyring with the new keys.
@@ -241,8 +278,10 @@ class Keyring:
         made = [make(role, self.owner, clock.now(), authority) for _ in range(count)]
         kept = [_retire(key) if key.role == role and key.state is State.ACTIVE else key for key in self.store.keys]
         keys = (*kept, *(keystore.stored(role, pair, secret) for pair in made))
-        return self._written(replace(self.store, keys=keys))
+        rotated = Keyring(self.directory, replace(self.store, keys=keys), self._ask)
+        return self._written(rotated._with_next_root() if role.startswith(TUF) else rotated.store)
 
+    @_alone
     def locked_with(self, passphrase: bytes | None) -> Keyring:
         """Brings the keyring to today's form, its private keys under a new passphrase, or None; writes its file.
 
@@ -261,9 +300,11 @@ class Keyring:
         if not thresholds:
             keys += make_tuf_keys(secret, ONE_OF_ONE[0])
             thresholds = dict.fromkeys(TUF_ROLES, 1)
-        done = self._written(replace(self.store, salt=salt, keys=tuple(keys), thresholds=thresholds))
+        store = replace(self.store, salt=salt, keys=tuple(keys), thresholds=thresholds)
+        locked = Keyring(self.directory, store, nobody if passphrase is None else lambda: passphrase)
+        done = locked._written(store if store.roots else locked._with_next_root())
         self.drop_first_form()
-        return Keyring(done.directory, done.store, nobody if passphrase is None else lambda: passphrase)
+        return done
 
     @property
     def is_first_form(self) -> bool:
@@ -305,6 +346,16 @@ class Keyring:
         from securesystemslib.signer import CryptoSigner
 
         return [CryptoSigner(self.private(key)) for key in keys]
+
+    @_alone
+    def _found(self) -> Keyring:
+        return self if self.store.roots else self._written(self._with_next_root())
+
+    def _with_next_root(self) -> Store:
+        from flashvisor.trust.rootchain import next_root
+
+        root = next_root(self.roots, self.tuf_keys(), self.outgoing_tuf_signers("root"), clock.now())
+        return replace(self.store, roots=(*self.store.roots, root.decode("utf-8")))
 
     def _written(self, store: Store) -> Keyring:
         keystore.write(self.directory, store)

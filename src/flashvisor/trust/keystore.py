@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flashvisor.trust.certificates import Pair
 
 STORE = "keyring.json"
+LOCK = "keyring.lock"  # empty; held while the keyring is changed
 FIRST_OWNER = "owner.txt"  # the first version's directory has one, and two files for each of FIRST_PAIRS
 FIRST_PAIRS = ("ca", "admin", "PK", "KEK", "db")
 FIRST_MODULES = "modules.pem"
@@ -67,7 +68,11 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `keyring.json` holds. `salt` (base64) is None in a keyring that is not encrypted."""
+    """What `keyring.json` holds.
+
+    `salt` (base64) is None in a keyring that is not encrypted. `roots` are the chain of TUF root metadata, version 1
+    first, byte for byte as servers get it; empty in a keyring made before there was one (ADR 0019).
+    """
 
     schema: Literal[2] = 2
     owner: str
@@ -75,6 +80,7 @@ class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     salt: str | None
     thresholds: dict[str, Threshold]
     keys: tuple[StoredKey, ...]
+    roots: tuple[str, ...] = ()
 
     @property
     def encrypted(self) -> bool:

@@ -36,4 +36,5 @@ def export(keyring: Keyring, now: datetime) -> dict[str, bytes]:
     keys = [key for key in keyring.store.keys if key.role.startswith(TUF) and key.private]
     for role in sorted({key.role for key in keys}):
         files[f"{role}.pub"] = "".join(key.public for key in keys if key.role == role).encode("ascii")
+    files |= {f"{number}.root.json": root for number, root in enumerate(keyring.roots, 1)}
     return files

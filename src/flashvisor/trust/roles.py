@@ -19,6 +19,11 @@ SECURE_BOOT_KEYS = ("PK", "KEK", "db")  # UEFI 2.10, 32.3: platform key, key exc
 TUF_ROLES = ("root", "targets", "snapshot", "timestamp")  # TUF 1.0.33, 2.1
 TUF = "tuf-"
 
+NEXT_ROOT = (
+    "The next root, which names the new key, is in the keyring. Servers hear of it, and trust the old key no longer,\n"
+    "when your repository has it: `flashvisor release refresh DIR`. Make a new backup: an old one cannot publish."
+)
+
 
 @dataclass(frozen=True)
 class Role:
@@ -63,12 +68,13 @@ ROLES = {
     ),
     "tuf-root": Role(
         "TUF root: names the keys of the other TUF roles",
-        "The old private keys stay here: servers take the new root only under the old root's signatures too.",
+        "The old private keys stay here: servers take the new root only under the old root's signatures too.\n"
+        + NEXT_ROOT,
         keeps_private=True,
     ),
-    "tuf-targets": Role("TUF targets: vouches for releases", "Publish again: the root must name the new key."),
-    "tuf-snapshot": Role("TUF snapshot: against mixing releases", "Publish again: the root must name the new key."),
-    "tuf-timestamp": Role("TUF timestamp: against frozen updates", "Publish again: the root must name the new key."),
+    "tuf-targets": Role("TUF targets: vouches for releases", NEXT_ROOT),
+    "tuf-snapshot": Role("TUF snapshot: against mixing releases", NEXT_ROOT),
+    "tuf-timestamp": Role("TUF timestamp: against frozen updates", NEXT_ROOT),
 }
 
 

@@ -110,6 +110,16 @@ def test_rotation_says_what_becomes_of_the_old_key(flashvisor: Run, home: Path) 
     assert flashvisor("keys", "rotate", "dbx").status == 2
 
 
+def test_rotation_of_a_tuf_key_makes_the_next_root_and_says_how_servers_hear_of_it(flashvisor: Run, home: Path) -> None:
+    flashvisor("keys", "init", "--unencrypted")
+    assert "flashvisor release refresh" in flashvisor("keys", "rotate", "tuf-targets").stdout
+    assert json.loads(flashvisor("keys", "show", "--json").stdout)["root_version"] == 2
+    assert "TUF root: version 2" in flashvisor("keys", "show").stdout
+    flashvisor("keys", "export-public", str(home / "public"))
+    exported = [(home / f"public/{number}.root.json").read_bytes() for number in (1, 2)]
+    assert tuple(exported) == Keyring.open(home / KEYS).roots
+
+
 def test_the_passphrase_is_set_changed_and_taken_off(
     flashvisor: Run, home: Path, passphrase: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,10 +174,10 @@ def test_a_keyring_of_the_first_form_is_shown_and_upgraded(flashvisor: Run, home
     refused = flashvisor("keys", "rotate", "db")
     assert "FV-TRUST-023" in refused.stderr
     assert flashvisor("keys", "upgrade", "--unencrypted").status == 0
-    assert [path.name for path in (home / KEYS).iterdir()] == ["keyring.json"]
+    assert {path.name for path in (home / KEYS).iterdir()} == {"keyring.json", "keyring.lock"}
     before = (home / FILE).read_bytes()
     write_first_form(keyring, home / KEYS)
     assert "NOT encrypted, from before the upgrade" in flashvisor("keys", "show").stdout
     assert flashvisor("keys", "upgrade").status == 0
     assert (home / FILE).read_bytes() == before
-    assert [path.name for path in (home / KEYS).iterdir()] == ["keyring.json"]
+    assert {path.name for path in (home / KEYS).iterdir()} == {"keyring.json", "keyring.lock"}

@@ -58,9 +58,16 @@ def test_an_identity_has_copies_and_no_ancestors() -> None:
     assert kept([identity(1, b"anna"), identity(2, b"anna"), identity(3, b"ben")]) == {3}
 
 
-def test_a_flipped_bit_in_either_copy_leaves_the_identity() -> None:
-    first = plan_append(State(GEOMETRY), RecordKind.IDENTITY, b"anna", "burn")
-    second = plan_append(first.state, RecordKind.IDENTITY, b"anna", "burn")
+def test_the_newest_trust_is_kept_and_the_one_before() -> None:
+    others = [Record(number, RecordKind.BOOT, b"x", "t") for number in range(10, 200)]
+    trusts = [Record(number, RecordKind.TRUST, b"root", "t") for number in (1, 2, 3)]
+    assert {number for number in kept([*trusts, *others]) if number < 10} == {2, 3}
+
+
+@pytest.mark.parametrize("kind", [RecordKind.IDENTITY, RecordKind.TRUST])
+def test_a_flipped_bit_in_either_copy_leaves_what_is_burnt_twice(kind: RecordKind) -> None:
+    first = plan_append(State(GEOMETRY), kind, b"anna", "burn")
+    second = plan_append(first.state, kind, b"anna", "burn")
     writes = [action for plan in (first, second) for action in plan.actions if isinstance(action, Write)]
     for hit in writes:
         flash = bytearray(b"\xff" * SEGMENT)

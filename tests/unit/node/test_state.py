@@ -6,6 +6,7 @@ import pytest
 
 from flashvisor.flash.ring import Ring
 from flashvisor.model.record import Boot, Config, Identity, RecordKind, encode
+from flashvisor.model.release import Memory
 from flashvisor.node.state import NodeState
 from sim.flashsim import FlashSim
 from sim.nodekit import RING_SIZE, SITE, entry, uki
@@ -80,3 +81,26 @@ def test_reading_writes_nothing(flash: FlashSim) -> None:
     again = opened(flash)
     assert (again.identity(), again.confirmed()) == (None, None)
     assert len(flash.writes) == before > 0
+
+
+def test_what_was_verified_is_remembered_and_known_things_cost_no_flash(flash: FlashSim) -> None:
+    assert opened(flash).trust() is None
+    burnt = Memory(root=b"root 1")
+    Ring.open(flash).append(RecordKind.TRUST, encode(burnt), cause="burn")
+    state = opened(flash)
+    assert state.trust() == burnt
+    newer = Memory(root=b"root 2", timestamp=7, snapshot=6, targets=5, issued=1_795_000_000, release="1.4")
+    state.remember(newer)
+    assert opened(flash).trust() == newer
+    assert Ring.open(flash).records(RecordKind.TRUST)[-1].cause == "update"
+    before = len(flash.writes)
+    state.remember(newer)
+    assert len(flash.writes) == before
+
+
+def test_a_wiped_server_trusts_nobody(flash: FlashSim) -> None:
+    state = opened(flash)
+    state.remember(Memory(root=b"root 1"))
+    state.wipe()
+    again = opened(flash)
+    assert (again.trust(), again.identity()) == (None, None)

@@ -23,6 +23,7 @@ def sealed(keyring: Keyring) -> bytes:
 
 def test_everything_comes_back(keyring: Keyring, sealed: bytes) -> None:
     assert backup.unseal(sealed, PASSPHRASE) == keyring.store
+    assert keyring.store.roots
     assert b"PRIVATE KEY" not in sealed
 
 

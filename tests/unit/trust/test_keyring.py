@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 from typing import TYPE_CHECKING
@@ -256,7 +257,7 @@ def test_the_first_form_is_read_as_it_is(keyring: Keyring, tmp_path: Path) -> No
 def test_the_first_form_is_upgraded_with_the_same_keys(keyring: Keyring, tmp_path: Path) -> None:
     write_first_form(keyring, tmp_path)
     Keyring.open(tmp_path).locked_with(PASSPHRASE)
-    assert [path.name for path in tmp_path.iterdir()] == [keystore.STORE]
+    assert {path.name for path in tmp_path.iterdir()} == {keystore.STORE, keystore.LOCK}
     new = Keyring.open(tmp_path, lambda: PASSPHRASE)
     assert new.encrypted
     assert new.owner_guid == keyring.owner_guid
@@ -274,3 +275,58 @@ def test_an_upgrade_that_was_cut_leaves_a_keyring_and_says_what_lies_about(keyri
     assert [path.name for path in new.leftovers()] == ["db.key"]
     new.drop_first_form()
     assert not new.leftovers()
+
+
+@pytest.fixture
+def rootless(keyring: Keyring, tmp_path: Path) -> Path:
+    """The directory of a keyring that was made before keyrings held roots; byte for byte, `roots` is not in it."""
+    data = json.loads(keystore.encode(keyring.store))
+    del data["roots"]
+    files.write_directory_once(tmp_path / "rootless", {keystore.STORE: json.dumps(data).encode()}, mode=0o600)
+    return tmp_path / "rootless"
+
+
+def test_a_keyring_has_a_root_from_its_making_on(keyring: Keyring, locked: Path) -> None:
+    assert len(keyring.roots) == 1
+    assert keyring.founded() is keyring
+    assert len(Keyring.open(locked).founded().roots) == 1, "nobody is asked for a passphrase"
+
+
+def test_an_older_keyring_gets_its_root_once_and_for_good(rootless: Path) -> None:
+    first, second = Keyring.open(rootless), Keyring.open(rootless)
+    assert first.roots == ()
+    made = first.founded()
+    assert len(made.roots) == 1
+    assert second.founded().roots == Keyring.open(rootless).roots == made.roots
+    assert (rootless / keystore.STORE).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_older_keyring_whose_root_keys_are_rotated_begins_with_the_new_ones(rootless: Path) -> None:
+    new = Keyring.open(rootless).rotate("tuf-root")
+    assert len(new.roots) == 1
+    assert new.tuf_signers("root").signers[0].public_key.keyid in new.roots[0].decode()
+
+
+def test_only_tuf_roles_move_the_chain_and_a_new_passphrase_keeps_it(own: Keyring) -> None:
+    assert own.rotate("db").roots == own.roots
+    new = own.rotate("tuf-snapshot")
+    assert new.roots[:1] == own.roots
+    assert len(new.roots) == 2
+    assert new.locked_with(PASSPHRASE).roots == new.roots
+    assert Keyring.open(own.directory).roots == new.roots
+
+
+def test_a_change_goes_on_from_what_another_process_wrote(own: Keyring) -> None:
+    stale = Keyring.open(own.directory)
+    own.rotate("db")
+    stale.rotate("tuf-root")
+    after = Keyring.open(own.directory)
+    assert (len(after.certificates("db")), len(after.roots)) == (2, 2)
+
+
+def test_the_first_form_has_no_root_until_it_is_upgraded(keyring: Keyring, tmp_path: Path) -> None:
+    write_first_form(keyring, tmp_path)
+    with pytest.raises(OldKeyringError):
+        Keyring.open(tmp_path).founded()
+    assert len(Keyring.open(tmp_path).locked_with(None).roots) == 1
+    assert len(Keyring.open(tmp_path).roots) == 1

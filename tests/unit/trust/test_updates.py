@@ -22,6 +22,7 @@ from flashvisor.flash.chunks import cut
 from flashvisor.model.release import Flavour, Manifest, Memory
 from flashvisor.trust.repository import LIFETIMES, Repository, newest_root, releases
 from flashvisor.trust.roles import TUF_ROLES, RoleSigners
+from flashvisor.trust.rootchain import next_root
 from flashvisor.trust.updates import ISSUED, Clocks, VerifiedRelease, Want, Wish, check_chunk, drive, verify
 
 if TYPE_CHECKING:
@@ -76,9 +77,24 @@ def read(directory: Path) -> RepoSim:
     return RepoSim({str(path.relative_to(directory)): path.read_bytes() for path in found})
 
 
+def chain(*generations: dict[str, RoleSigners]) -> tuple[bytes, ...]:
+    """The roots of keys that followed each other."""
+    roots: tuple[bytes, ...] = ()
+    for number, keys in enumerate(generations):
+        retired = generations[number - 1]["root"].signers if number else ()
+        roots += (next_root(roots, keys, retired, NOW),)
+    return roots
+
+
 def publish(directory: Path, version: str, now: datetime = NOW, keys: dict[str, RoleSigners] = KEYS) -> RepoSim:
     release, image = manifest(version)
-    Repository(directory, keys).publish(release, cut(image), now)
+    Repository(directory, keys, chain(keys)).publish(release, cut(image), now)
+    return read(directory)
+
+
+def rotate(directory: Path, *generations: dict[str, RoleSigners]) -> RepoSim:
+    """Signs a repository anew with the last of the keys that followed each other."""
+    Repository(directory, generations[-1], chain(*generations)).refresh(NOW)
     return read(directory)
 
 
@@ -211,8 +227,7 @@ def test_another_owners_repository(tmp_path: Path) -> None:
 
 def test_one_of_two_root_signatures_is_too_few(tmp_path: Path) -> None:
     sim = publish(tmp_path, "1.0")
-    new = fresh_keys()
-    Repository(tmp_path, new).rotate(KEYS["root"].signers, NOW)
+    rotate(tmp_path, KEYS, fresh_keys())
     content = msgspec.json.decode(read(tmp_path).files["2.root.json"])
     olds = [signer.public_key.keyid for signer in KEYS["root"].signers]
     content["signatures"] = [each for each in content["signatures"] if each["keyid"] not in olds[1:]]
@@ -232,9 +247,7 @@ def test_signing_twice_with_one_key_does_not_count_twice(tmp_path: Path) -> None
 def test_rotated_keys_are_followed_and_old_ones_no_longer_count(tmp_path: Path) -> None:
     first = publish(tmp_path, "1.0")
     memory = run(first, memory_of(first)).memory
-    new = fresh_keys()
-    Repository(tmp_path, new).rotate(KEYS["root"].signers, NOW)
-    second = read(tmp_path)
+    second = rotate(tmp_path, KEYS, fresh_keys())
     verdict = run(second, memory)
     assert verdict.memory.root == second.files[newest_root(tmp_path)]
     with pytest.raises(errors.TooFewSignaturesError, match="timestamp"):
@@ -248,16 +261,12 @@ def test_rotation_undoes_versions_and_times_that_a_stolen_key_pushed_forward(tmp
     )
     with pytest.raises(errors.ExpiredError):
         run(sim, poisoned)
-    Repository(tmp_path, fresh_keys()).rotate(KEYS["root"].signers, NOW)
-    assert run(read(tmp_path), poisoned).memory.timestamp == 2
+    assert run(rotate(tmp_path, KEYS, fresh_keys()), poisoned).memory.timestamp == 2
 
 
 def test_a_gap_in_the_root_chain(tmp_path: Path) -> None:
     sim = publish(tmp_path, "1.0")
-    repository = Repository(tmp_path, KEYS)
-    repository.rotate(KEYS["root"].signers, NOW)
-    repository.rotate(KEYS["root"].signers, NOW)
-    lying = read(tmp_path)
+    lying = rotate(tmp_path, KEYS, KEYS, KEYS)
     lying.files["2.root.json"] = lying.files["3.root.json"]
     with pytest.raises(errors.RootChainError, match="expected root version 2, got 3"):
         run(lying, memory_of(sim))
@@ -288,15 +297,14 @@ def test_a_published_version_is_never_replaced(tmp_path: Path) -> None:
     publish(tmp_path, "1.0")
     changed = msgspec.structs.replace(manifest("1.0")[0], modaliases=())
     with pytest.raises(errors.RollbackError, match="published already"):
-        Repository(tmp_path, KEYS).publish(changed, [], NOW)
+        Repository(tmp_path, KEYS, chain(KEYS)).publish(changed, [], NOW)
 
 
 @pytest.fixture(scope="module")
 def rotated(tmp_path_factory: pytest.TempPathFactory) -> RepoSim:
     directory = tmp_path_factory.mktemp("rotated")
     publish(directory, "1.0")
-    Repository(directory, KEYS).rotate(KEYS["root"].signers, NOW)
-    return read(directory)
+    return rotate(directory, KEYS, KEYS)
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,7 +13,8 @@ help:
 	@echo "make try        set up, build the image, power on a virtual server, run examples/site.toml"
 	@echo "make test       all tests (unit, tools, lab)"
 	@echo "make check      format, lint, types, layers and unit tests: under a minute"
-	@echo "make soak       power cut at 10,000 and more points in simulated servers; writes the table of docs/reliability.md"
+	@echo "make soak       power cut at 10,000 and more points in simulated servers; writes the table of docs/reliability.md;"
+	@echo "                then watch the flash of an idle virtual server for ten minutes"
 	@echo "make bench      measure against Debian 13 with libvirt on the same virtual hardware"
 	@echo "make reproduce  compile kernel, QEMU, libvirt and GnuTLS a second time, and compare every byte"
 	@echo "make setup      Debian packages and the Python environment that the above need"
@@ -57,6 +58,7 @@ test-lab: setup
 
 soak: setup
 	FLASHVISOR_TABLE=docs/reliability.md $(BIN)/pytest -q tests/soak
+	$(SUDO) env FLASHVISOR_IDLE_SECONDS=600 $(BIN)/pytest -q tests/lab/test_quiet_flash.py
 
 reproduce: setup
 	$(SUDO) $(BIN)/pytest -q tests/slow

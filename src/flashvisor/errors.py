@@ -431,6 +431,39 @@ class RecoveryError(FlashError):
     advice = "Write a good release: `flashvisor update DIR`. `flashvisor slots --verify` shows both slots."
 
 
+class FlashCountError(FlashError):
+    """The kernel counted other bytes written to the flash device than flashvisor wrote: something else writes there."""
+
+    code = "FV-FLASH-030"
+    advice = "`flashvisor node wear` shows both sums. Guests and data disks never lie in flash; nothing else may."
+
+
+class FlashBudgetError(FlashError):
+    """More was written to flash on one day than its daily budget. Nothing is stopped by it."""
+
+    code = "FV-FLASH-031"
+    advice = "See what wrote so much: `flashvisor node wear`, by cause and day."
+
+
+class FlashLostError(FlashError):
+    """The server's flash was pulled or died while it ran. Guests go on; nothing new can be remembered."""
+
+    code = "FV-FLASH-020"
+    http_status = 503
+    advice = (
+        "Put the same device in again, which is then taken up, or a new one, and run "
+        "`flashvisor burn --via NODE build/kvm/flash.img`."
+    )
+
+
+class FlashWorksError(FlashError):
+    """The server's flash works: no other device is made its flash. Two of them would remember different things."""
+
+    code = "FV-FLASH-021"
+    http_status = 409
+    advice = "To replace it, pull it while the server runs, put the new device in, and call again."
+
+
 # --- TRUST --------------------------------------------------------------------------------------------------
 
 
@@ -615,6 +648,13 @@ class NoSuchReleaseError(TrustError):
     advice = "`flashvisor release list DIR` shows what there is."
 
 
+class NoTrustRootError(TrustError):
+    """The server's flash holds no root of trust of its owner, so that it can verify no update."""
+
+    code = "FV-TRUST-112"
+    advice = "Burn its flash anew: `flashvisor build` puts the owner's root of trust into flash.img."
+
+
 # --- NODE ---------------------------------------------------------------------------------------------------
 
 
@@ -712,6 +752,14 @@ class UnclaimedError(NodeError):
     )
 
 
+class UnknownGenerationError(NodeError):
+    """The server does not remember such a generation of its site: there never was one, or it is too long ago."""
+
+    code = "FV-NODE-021"
+    http_status = 404
+    advice = "`flashvisor site history` lists what it remembers."
+
+
 class StrangeAnswerError(NodeError):
     """A server answered in a way that this version of flashvisor does not know."""
 
@@ -745,6 +793,42 @@ class DiskTooSmallError(NodeError):
     code = "FV-NODE-014"
     http_status = 422
     advice = "Give the guest a larger `disk`, or leave it out to take the image's own size."
+
+
+class OtherFlavourError(NodeError):
+    """A release is for another hypervisor flavour than the one that runs. Nothing was written."""
+
+    code = "FV-NODE-031"
+    advice = "Name the flavour if you want to change it: `flashvisor update DIR --flavour FLAVOUR`."
+
+
+class MissingDriverError(NodeError):
+    """A release lacks the driver of a device that this server uses. Nothing was written."""
+
+    code = "FV-NODE-032"
+    advice = "Publish a release whose kernel drives the devices named above, or take them out of the server."
+
+
+class ReleaseSourceError(NodeError):
+    """What a server fetches a release from does not answer, or stopped. What was fetched is kept."""
+
+    code = "FV-NODE-033"
+    http_status = 502
+    advice = "Check the address and the network, then run the same command: it goes on where this one stopped."
+
+
+class TrialFailedError(NodeError):
+    """A release was tried and did not become healthy. The server went back to what ran before."""
+
+    code = "FV-NODE-034"
+    advice = "The reason stands above; `flashvisor node logs` may say more. Publish a release that mends it."
+
+
+class TrialUnfinishedError(NodeError):
+    """The server answers, but the trial of its new release has not ended in time."""
+
+    code = "FV-NODE-035"
+    advice = "`flashvisor slots` shows what it waits for."
 
 
 # --- GUEST --------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Chance has a seed: the same one waits as long. What the server has done by then is its own affair; the write log tells::
 
     pull = pull_plug(server, after="stage=api", within=5.0, chance=Random(7))
-    entries = server.writes()
+    entries = server.resting_flash.writes()
     server.paths.flash.write_bytes(cut_flash(entries, base, chance))     # what no flush had asked for may be lost
     server.power_on()
 """
@@ -64,7 +64,7 @@ def cut_flash(entries: Sequence[Entry], base: bytes, chance: Random) -> bytes:
     """Returns a flash as power might have left it: what waits for a flush arrived in part, in any order, or not.
 
     Args:
-        entries: All that was written (`Server.writes`).
+        entries: All that was written (`RestingFlash.writes`).
         base: The flash before.
         chance: Draws what arrived.
     """

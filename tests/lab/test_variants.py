@@ -75,7 +75,7 @@ def test_another_version_is_as_good_and_writes_little(
         assert client.node().problems == ()
     base = server.spec.flash.read_bytes()
     server.power_off()
-    entries = server.writes()
+    entries = server.resting_flash.writes()
     assert flushes(entries), "what the agent wrote was never flushed"
     assert replay(entries, base, len(entries)) == server.paths.flash.read_bytes()
 

@@ -13,6 +13,7 @@ import hashlib
 import struct
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from flashvisor.api.types import ApplyRequest, ImageKind, ImageRef
@@ -30,6 +31,7 @@ from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.settings import Settings
 from flashvisor.node.state import NodeState
 from flashvisor.node.timeline import Timeline
+from flashvisor.node.wearkeeper import WearKeeper
 from sim.flashsim import FlashSim
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 RING_SIZE = 8 << 20  # bytes
 GIB = 1 << 30  # bytes
+TODAY = date(2026, 11, 24)
 
 SITE = """\
 schema = 1
@@ -141,6 +144,7 @@ class Server:
     reconciler: Reconciler
     clock: list[float]
     asker: FakeAsker
+    wear: WearKeeper
 
     def upload(self, data: bytes | None = None) -> None:
         """Puts an image into the store, as a PUT does."""
@@ -179,7 +183,10 @@ def server(
     said: list[str] = []
     machine = machine or FakeMachine((blank_disk("data0"),))
     driver = driver or FakeDriver()
-    state = NodeState(Ring.open(flash))
+    problems = Problems(said.append)
+    wear = WearKeeper(machine, problems, keep=settings.run / "wear.json", today=lambda: TODAY)
+    state = NodeState(Ring.open(flash, book=wear.book))
+    wear.take_up(state)
     asked: list[FakeAsker] = []
 
     def askers(answered: Callable[[str], None]) -> FakeAsker:
@@ -187,10 +194,11 @@ def server(
         return asked[0]
 
     timeline = Timeline(said.append, lambda: clock[0], keep=settings.run / "timeline.json")
-    problems = Problems(said.append)
     with ExitStack() as stack:
         hub = stack.enter_context(ConsoleHub())
         keeper = stack.enter_context(Keeper(Tools(driver, timeline, hub), askers))
         hands = Hands(machine, keeper, problems, settings)
         reconciler = Reconciler(state, hands, Clocks(wall=lambda: 1.7e9, monotonic=lambda: clock[0]))
-        yield Server(settings, flash, machine, driver, keeper, hub, problems, said, state, reconciler, clock, asked[0])
+        yield Server(
+            settings, flash, machine, driver, keeper, hub, problems, said, state, reconciler, clock, asked[0], wear
+        )

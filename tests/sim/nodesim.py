@@ -23,10 +23,12 @@ import msgspec
 from flashvisor.api import types
 from flashvisor.api.routes import ALL, Route
 from flashvisor.errors import (
+    DeviceError,
     DigestMismatchError,
     FlashvisorError,
     ImageNotUploadedError,
     NothingToConfirmError,
+    UnknownGenerationError,
     UnknownGuestError,
 )
 
@@ -35,7 +37,11 @@ MIB = 1 << 20  # bytes
 
 @dataclass
 class NodeSim:
-    """One server. `calls` lists the names of the routes that were asked, in order; `query` is the last one's."""
+    """One server. `calls` lists the names of the routes that were asked, in order; `query` is the last one's.
+
+    `slots_reports` are given one after the other, the last one for ever; after the report of a number in
+    `refuse_after` (from 1) as many requests find nobody.
+    """
 
     guests: dict[str, types.GuestReport] = field(default_factory=dict)
     images: dict[str, types.ImageReport] = field(default_factory=dict)
@@ -44,10 +50,14 @@ class NodeSim:
     power: str = ""
     enrolled: tuple[types.FirmwareWrite, ...] = ()
     released: types.FirmwareWrite | None = None
+    media: tuple[types.Medium, ...] = ()
+    burned: tuple[str, int] | None = None
     calls: list[str] = field(default_factory=list)
     query: dict[str, str] = field(default_factory=dict)
     refuse_connections: int = 0
     silent_polls: int = 0
+    slots_reports: list[types.SlotsReport] = field(default_factory=list)
+    refuse_after: dict[int, int] = field(default_factory=dict)
     raw_answer: tuple[int, bytes] | None = None
 
     def transport(self) -> httpx.MockTransport:
@@ -101,6 +111,24 @@ class NodeSim:
             generation=len(self.applied), site_toml=self.applied[-1].site_toml, confirmed=self.confirmed
         )
 
+    def _site_history(self, _: bytes) -> tuple[types.GenerationReport, ...]:
+        rows = [
+            types.GenerationReport(
+                generation=number, when=60.0 * number, who="anna", confirmed=self.confirmed, size=len(each.site_toml)
+            )
+            for number, each in enumerate(self.applied, 1)
+        ]
+        return tuple(reversed(rows))
+
+    def _site_generation(self, _: bytes, generation: str) -> types.SiteReport:
+        if int(generation) > len(self.applied):
+            raise UnknownGenerationError(f"generation {generation} is not remembered")
+        text = self.applied[int(generation) - 1].site_toml
+        return types.SiteReport(generation=int(generation), site_toml=text, confirmed=self.confirmed)
+
+    def _boots(self, _: bytes) -> tuple[types.BootReport, ...]:
+        return (types.BootReport(when=60.0, image_id="flashvisor abc", version="0.1.0", slot="a", ready=12.5),)
+
     def _missing(self, body: types.ApplyRequest) -> tuple[str, ...]:
         return tuple(sorted({ref.sha256 for ref in body.images.values()} - set(self.images)))
 
@@ -130,6 +158,10 @@ class NodeSim:
     def _release(self, body: types.ReleaseRequest) -> None:
         self.released = body.write
 
+    def _slots(self, _: bytes) -> types.SlotsReport:
+        self.refuse_connections += self.refuse_after.pop(self.calls.count("slots"), 0)
+        return self.slots_reports.pop(0) if len(self.slots_reports) > 1 else self.slots_reports[0]
+
     def _images(self, _: bytes) -> tuple[types.ImageReport, ...]:
         return tuple(self.images.values())
 
@@ -139,6 +171,19 @@ class NodeSim:
             raise DigestMismatchError(f"expected {sha256}, got {got}", evidence=f"{len(body)} bytes")
         self.images[sha256] = types.ImageReport(sha256=sha256, size=len(body), kind=types.ImageKind.DISK)
         return self.images[sha256]
+
+    def _media(self, _: bytes) -> tuple[types.Medium, ...]:
+        return self.media
+
+    def _burn(self, body: bytes, name: str) -> types.BurnNews:
+        if not any(each.name == name for each in self.media):
+            raise DeviceError(f"this server has no disk '{name}'")
+        self.burned = (name, len(body))
+        got = hashlib.sha256(body).hexdigest()
+        notes = ("the image was made for 'beta'; this server stays 'alpha'",)
+        return types.BurnNews(
+            done=types.BurnReport(device=f"/dev/{name}", size=len(body), sha256=got, in_use=True, notes=notes)
+        )
 
     def _guests(self, _: bytes) -> tuple[types.GuestReport, ...]:
         if self.silent_polls:
@@ -169,6 +214,21 @@ def guest_report(name: str, state: types.GuestState = types.GuestState.RUNNING) 
     return types.GuestReport(name=name, state=state, image="hello", cpus=1, memory=64 * MIB, addresses=("10.77.0.10",))
 
 
+FLASH = types.FlashReport(
+    written=90_112,
+    by_cause={"boot": 8192, "update": 81_920},
+    by_day={"2026-11-23": {"boot": 4096}, "2026-11-24": {"boot": 4096, "update": 81_920}},
+    worn=524_288,
+    amplification=5.8,
+    booked_since_boot=8192,
+    counted_since_boot=12_288,
+    today=86_016,
+    daily_budget=100_000_000,
+    forecast="0.1% of its life is used up",
+    lasts_until="",
+    device="USB stick",
+    health="it has no way to say how worn it is",
+)
 NODE = types.NodeReport(
     name="alpha",
     version="0.1.0",
@@ -186,5 +246,6 @@ NODE = types.NodeReport(
     disks=(types.Disk(name="nvme0n1", serial="data0", model="QEMU", size=1 << 34, use="storage main"),),
     protections=(types.Protection(name="Secure Boot", on=False, meaning="anyone can start another image"),),
     problems=("no watchdog",),
-    flash_bytes_written=4096,
+    flash_bytes_written=12_288,
+    flash=FLASH,
 )

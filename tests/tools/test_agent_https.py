@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,6 +22,7 @@ from flashvisor.errors import (
     NoDataDiskError,
     NotAnImageError,
     NothingToConfirmError,
+    UnknownGenerationError,
     UnknownGuestError,
     UnknownKeyError,
 )
@@ -30,16 +30,16 @@ from flashvisor.flash.ring import Ring
 from flashvisor.host import powerbutton
 from flashvisor.host.block import BlockFile
 from flashvisor.host.clock import now, ticks
-from flashvisor.host.console import Console
 from flashvisor.host.systemd import Power
-from flashvisor.model.record import Identity, RecordKind, encode
+from flashvisor.model.record import RecordKind
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
 from flashvisor.trust.certificates import SERVER_ALIAS
 from flashvisor.trust.secureboot import release
-from sim.nodekit import RING_SIZE, SITE, request, sha256, uki
+from sim.agentkit import agent, authority, make_ring
+from sim.nodekit import SITE, request, sha256, uki
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,37 +49,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tools
 LIMIT = 20.0  # seconds; a test that needs them has failed
-
-
-def make_ring(path: Path, keyring: Keyring | None) -> None:
-    """A state ring as burning leaves it."""
-    with path.open("wb") as file:
-        file.truncate(RING_SIZE)
-    if keyring:
-        node = keyring.issue_node("alpha")
-        identity = Identity(
-            node_name="alpha",
-            owner_ca_pem=keyring.ca_pem.decode(),
-            node_cert_pem=node.cert_pem.decode(),
-            node_key_pem=node.key_pem.decode(),
-        )
-        with BlockFile(path, write=True) as device:
-            Ring.open(device).append(RecordKind.IDENTITY, encode(identity), cause="burn")
-
-
-@contextmanager
-def agent(settings: Settings, console: Path) -> Iterator[Agent]:
-    """The agent, booted."""
-    console.touch()
-    with Agent(settings, Console([console])) as agent:
-        agent.boot()
-        waiting = threading.Thread(target=agent.attend)
-        waiting.start()
-        try:
-            yield agent
-        finally:
-            agent.stop()
-            waiting.join()
 
 
 @pytest.fixture
@@ -93,11 +62,6 @@ def settings(tmp_path: Path, keyring: Keyring) -> Settings:
 def running(settings: Settings, tmp_path: Path) -> Iterator[Agent]:
     with agent(settings, tmp_path / "console") as running:
         yield running
-
-
-def authority(running: Agent) -> str:
-    assert running.api is not None
-    return f"127.0.0.1:{running.api.port}"
 
 
 @pytest.fixture
@@ -359,6 +323,21 @@ def test_the_agent_reports_to_systemd_also_while_a_site_is_being_taken_back(
             ended.set()
 
 
+def test_flash_boots_and_history_are_told(client: Client, image: Path) -> None:
+    bring_up(client, image)
+    flash = client.node().flash
+    # Written by the time that the agent attends. Burnt: the identity. Each record takes a page.
+    assert flash.by_cause == {"burn": 4096, "boot": 4096, "wear ledger": 4096, "apply": 4096, "confirm": 4096}
+    assert (flash.written, flash.booked_since_boot, flash.counted_since_boot) == (5 * 4096, 4 * 4096, None)
+    (boot,) = client.boots()
+    assert boot.ready
+    (generation,) = client.site_history()
+    assert (generation.generation, generation.who, generation.confirmed) == (1, "anna", True)
+    assert client.site_generation(1) == client.site()
+    with pytest.raises(UnknownGenerationError):
+        client.site_generation(2)
+
+
 def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path, keyring: Keyring) -> None:
     payload = release(keyring, now())
     write = FirmwareWrite(name=payload.name, guid=str(payload.guid), attributes=payload.attributes, data=payload.data)
@@ -372,7 +351,13 @@ def test_a_released_server_remembers_nothing(settings: Settings, tmp_path: Path,
             if machine.powered:
                 break
         assert machine.powered == [Power.REBOOT]
-    assert not any((tmp_path / "ring.img").read_bytes())
+    left = (tmp_path / "ring.img").read_bytes()
+    with BlockFile(tmp_path / "ring.img") as device:
+        ring = Ring.open(device)
+    # How worn the device is stays true for its next owner; of the last one's records no byte is left.
+    assert {record.kind for record, _ in ring.since(0)} == {RecordKind.WEAR}
+    assert b"PRIVATE KEY" not in left
+    assert not any(left[4096:])
     with agent(settings, tmp_path / "console") as running:
         assert running.api is None
     assert "this server is unclaimed" in (tmp_path / "console").read_text()

@@ -16,8 +16,8 @@ import pytest
 from flashvisor.flash.burn import make_flash_image
 from flashvisor.host.run import run
 from flashvisor.node.settings import parse_arguments
+from sim.agentkit import agent, authority, make_ring
 from sim.nodekit import SITE, uki
-from tools.test_agent_https import agent, authority, make_ring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

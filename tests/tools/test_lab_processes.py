@@ -194,7 +194,7 @@ def test_a_server_with_a_write_log_starts_and_starts_again(rack: Rack, spec: Ser
     for _ in range(2):
         server.wait_for(FIRMWARE_LOOKED, LIMIT)
         server.power_off()
-        assert not [entry for entry in server.writes() if entry.length]  # firmware only reads
+        assert not [entry for entry in server.resting_flash.writes() if entry.length]  # firmware only reads
         server.power_on()
 
 
@@ -251,3 +251,21 @@ def test_versions_of_the_tools() -> None:
     assert qemu_system.version() >= (7, 2)
     assert swtpm.version().startswith("TPM emulator version")
     assert shutil.which("swtpm")
+
+
+def test_the_flash_is_pulled_and_put_in_while_the_server_runs(rack: Rack, spec: ServerSpec) -> None:
+    server = rack.up(spec)
+    for dying in (False, True):
+        pulled = server.flash_slot.pull()
+        assert not server.paths.flash.exists()
+        assert pulled.stat().st_size == FLASH_BYTES
+        server.flash_slot.insert(pulled, dying=dying)
+    since = server.position()
+    server.reset()
+    server.wait_for(FIRMWARE_LOOKED, LIMIT, since=since)
+    server.power_off()
+    with pytest.raises(ServerOffError):
+        server.flash_slot.pull()
+    # What was put in is there at the next power-on.
+    server.power_on()
+    server.wait_for(FIRMWARE_LOOKED, LIMIT)

@@ -13,7 +13,6 @@ so that port forwards and changing IP addresses work. The client proves itself w
 
 from __future__ import annotations
 
-import socket
 import ssl
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -21,16 +20,16 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import httpx
 import msgspec
-from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from flashvisor.api import types
+from flashvisor.api.burning import end_of_burn
+from flashvisor.api.failures import CONNECT_TIMEOUT, failure
+from flashvisor.api.offer import push
 from flashvisor.api.routes import Answer, Route, Routes
 from flashvisor.errors import (
     FlashvisorError,
-    ForeignNodeError,
-    NodeUnreachableError,
-    NotAdmittedError,
     StrangeAnswerError,
     catalogue,
 )
@@ -47,17 +46,8 @@ if TYPE_CHECKING:
     from flashvisor.api.address import Address
     from flashvisor.trust.keyring import Keyring
 
-CONNECT_TIMEOUT = 10.0  # seconds
-REFUSAL_TIMEOUT = 2.0  # seconds; a server that refuses a certificate hangs up at once
 ANSWER_TIMEOUT = 300.0  # seconds; a large image is hashed and flushed before its upload is answered
 EVIDENCE_LIMIT = 400  # characters of an unreadable answer that an error shows
-# What OpenSSL says when the other side refused our certificate (RFC 8446, 6.2).
-REFUSALS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "CERTIFICATE_REQUIRED", "ACCESS_DENIED")
-# The connection stood, and then there was no answer.
-HUNG_UP = (
-    *(httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError),
-    *(InvalidMessage, ConnectionClosed, ConnectionError),
-)
 
 
 def tls_context(keyring: Keyring) -> ssl.SSLContext:
@@ -150,6 +140,22 @@ class Client:
         """Returns the site that the server runs."""
         return self._call(Routes.SITE)
 
+    def site_history(self) -> tuple[types.GenerationReport, ...]:
+        """Returns the generations of the site that the server remembers, newest first."""
+        return self._call(Routes.SITE_HISTORY)
+
+    def site_generation(self, generation: int) -> types.SiteReport:
+        """Returns one of them, whole.
+
+        Raises:
+            UnknownGenerationError: the server does not remember it.
+        """
+        return self._call(Routes.SITE_GENERATION, generation=str(generation))
+
+    def boots(self) -> tuple[types.BootReport, ...]:
+        """Returns the boots that the server remembers, newest first."""
+        return self._call(Routes.BOOTS)
+
     def plan(self, request: types.ApplyRequest) -> types.PlanReport:
         """Returns what `apply` would do; changes nothing."""
         return self._call(Routes.PLAN, request)
@@ -205,6 +211,45 @@ class Client:
         answer = self._send(route, names, content=read_chunks(path, on_bytes), headers=headers)
         return self._decode(answer, route)
 
+    def media(self) -> tuple[types.Medium, ...]:
+        """Returns the server's disks as flash devices to be, with why one is not taken."""
+        return self._call(Routes.MEDIA)
+
+    def burn(
+        self, image: Path, name: str, *, serial: str = "", on_bytes: Callable[[int], None] = lambda _count: None
+    ) -> types.BurnReport:
+        """Has the server write a flash image to a disk of its own, and read it back.
+
+        Args:
+            image: flash.img.
+            name: Of the disk, from `media`.
+            serial: The disk's serial number; needed if it does not say that it is removable.
+            on_bytes: Hears of bytes sent and then of bytes read back: the image's size each.
+
+        Raises:
+            FlashWorksError: the server's flash works.
+            DeviceError: the disk is not meant. Nothing was written.
+            DeviceFaultyError: it failed, or gave back other bytes than were written.
+        """
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(image.stat().st_size)}
+        try:
+            with self._http.stream(
+                Routes.BURN.method,
+                Routes.BURN.path(name=name),
+                content=read_chunks(image, on_bytes),
+                headers=headers,
+                params={"serial": serial} if serial else {},
+                extensions={"sni_hostname": SERVER_ALIAS},
+            ) as answer:
+                if not answer.is_success:
+                    raise self._refusal(answer.status_code, answer.read())
+                last = end_of_burn(answer.iter_lines(), self.address, on_bytes)
+        except httpx.TransportError as error:
+            raise self._failure(error) from error
+        if isinstance(last, types.ErrorReport):
+            raise self._refusal(answer.status_code, msgspec.json.encode(last))
+        return last
+
     def guests(self) -> tuple[types.GuestReport, ...]:
         """Returns all guests of the site."""
         return self._call(Routes.GUESTS)
@@ -225,6 +270,33 @@ class Client:
         """Stops a guest: cleanly, with `grace` seconds before force, or by force at once."""
         return self._call(Routes.GUEST_STOP, types.StopRequest(force=force, grace=grace), name=name)
 
+    def update(
+        self,
+        request: types.UpdateRequest,
+        directory: Path | None = None,
+        on_progress: Callable[[types.UpdateStep], None] = lambda _: None,
+    ) -> types.Installed:
+        """Has the server take a release in, and restart into it on trial.
+
+        Args:
+            request: Which release.
+            directory: The repository that is pushed; None if the request names a URL.
+            on_progress: Hears of each step that has `progress`.
+
+        Raises:
+            TrustError, NodeError, FlashError: the server refused it, and why.
+            UnreadableFileError: a file of the repository cannot be read.
+        """
+        try:
+            last = push(self._uri(Routes.UPDATE), self._tls, request, directory, on_progress)
+        except InvalidStatus as error:
+            raise self._refusal(error.response.status_code, error.response.body) from error
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise self._failure(error) from error
+        if isinstance(last, types.ErrorReport):
+            raise self._refusal(HTTPStatus.CONFLICT, msgspec.json.encode(last))
+        return last
+
     @contextmanager
     def console(self, name: str) -> Iterator[Console]:
         """Opens a guest's console, and closes it at the end of the block.
@@ -234,10 +306,9 @@ class Client:
         Raises:
             UnknownGuestError: the site has no such guest.
         """
-        uri = f"wss://{self.address.authority}{Routes.GUEST_CONSOLE.path(name=name)}"
         try:
             connection = connect(
-                uri,
+                self._uri(Routes.GUEST_CONSOLE, name=name),
                 ssl=self._tls,
                 server_hostname=SERVER_ALIAS,
                 open_timeout=CONNECT_TIMEOUT,
@@ -256,6 +327,9 @@ class Client:
             if refusal:
                 raise self._refusal(HTTPStatus.CONFLICT, refusal.encode() if isinstance(refusal, str) else refusal)
             yield Console(connection)
+
+    def _uri(self, route: Route[None], **names: str) -> str:
+        return f"wss://{self.address.authority}{route.path(**names)}"
 
     def _call(self, route: Route[Answer], body: types.Message | None = None, **names: str) -> Answer:
         if body is None:
@@ -317,42 +391,4 @@ class Client:
         return kind(report.what, next_step=report.next_step, evidence=report.evidence)
 
     def _failure(self, error: Exception) -> FlashvisorError:
-        """Says in our words why there was no answer."""
-        for cause in _causes(error):
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return ForeignNodeError(
-                    f"{self.address}: the server's certificate is not one of this owner's: {cause.verify_message}",
-                    evidence=str(cause),
-                )
-            if isinstance(cause, ssl.SSLError) and any(words in (cause.reason or "") for words in REFUSALS):
-                return NotAdmittedError(f"{self.address} refused this client's certificate", evidence=str(cause))
-        if isinstance(error, HUNG_UP) and self._is_refused():
-            return NotAdmittedError(f"{self.address} refused this client's certificate", evidence=str(error))
-        return NodeUnreachableError(f"{self.address} does not answer", evidence=str(error) or type(error).__name__)
-
-    def _is_refused(self) -> bool:
-        """Looks whether the server hangs up as soon as it has seen our certificate, before any request.
-
-        In TLS 1.3 the client's handshake ends before the server has checked the certificate (RFC 8446, 4.4.2.4), and
-        asyncio servers close the connection without sending the alert that would say why.
-        """
-        place = (self.address.host, self.address.port)
-        try:
-            with (
-                socket.create_connection(place, timeout=CONNECT_TIMEOUT) as plain,
-                self._tls.wrap_socket(plain, server_hostname=SERVER_ALIAS) as secured,
-            ):
-                secured.settimeout(REFUSAL_TIMEOUT)
-                return secured.recv(1) == b""
-        except TimeoutError:
-            return False  # it waits for a request: we are admitted
-        except ConnectionResetError:
-            return True
-        except OSError as error:
-            return isinstance(error, ssl.SSLError)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+        return failure(error, self.address, self._tls)

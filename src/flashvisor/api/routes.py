@@ -34,9 +34,12 @@ class Routes:
     """All calls of API version 1."""
 
     NODE = Route("node", "GET", "/v1/node", answer=types.NodeReport)
+    BOOTS = Route("boots", "GET", "/v1/boots", answer=tuple[types.BootReport, ...])
     LOGS = Route("logs", "GET", "/v1/logs", answer=tuple[types.LogLine, ...])
     POWER: Route[None] = Route("power", "POST", "/v1/power", body=types.PowerRequest)
     SITE = Route("site", "GET", "/v1/site", answer=types.SiteReport)
+    SITE_HISTORY = Route("site_history", "GET", "/v1/site/history", answer=tuple[types.GenerationReport, ...])
+    SITE_GENERATION = Route("site_generation", "GET", "/v1/site/history/{generation}", answer=types.SiteReport)
     PLAN = Route("plan", "POST", "/v1/plan", body=types.ApplyRequest, answer=types.PlanReport)
     APPLY = Route("apply", "POST", "/v1/apply", body=types.ApplyRequest, answer=types.ApplyReport)
     CONFIRM = Route("confirm", "POST", "/v1/confirm", answer=types.SiteReport)
@@ -45,8 +48,11 @@ class Routes:
     SLOTS = Route("slots", "GET", "/v1/slots", answer=types.SlotsReport)
     ROLLBACK: Route[None] = Route("rollback", "POST", "/v1/rollback", body=types.RollbackRequest)
     FACTORY_RESET: Route[None] = Route("factory_reset", "POST", "/v1/factory-reset", body=types.FactoryResetRequest)
+    UPDATE: Route[None] = Route("update", "WS", "/v1/update")
     IMAGES = Route("images", "GET", "/v1/images", answer=tuple[types.ImageReport, ...])
     IMAGE_PUT = Route("image_put", "PUT", "/v1/images/{sha256}", answer=types.ImageReport)
+    MEDIA = Route("media", "GET", "/v1/media", answer=tuple[types.Medium, ...])
+    BURN = Route("burn", "PUT", "/v1/media/{name}", answer=types.BurnNews)  # many answers, one a line
     GUESTS = Route("guests", "GET", "/v1/guests", answer=tuple[types.GuestReport, ...])
     GUEST = Route("guest", "GET", "/v1/guests/{name}", answer=types.GuestReport)
     GUEST_START = Route("guest_start", "POST", "/v1/guests/{name}/start", answer=types.GuestReport)

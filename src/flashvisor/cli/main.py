@@ -58,6 +58,7 @@ COMMANDS = {
     "rollback": Entry("rollback", "Go back to the image that ran before."),
     "factory-reset": Entry("factory_reset", "Go back to the image that the server was shipped with."),
     "release": Entry("release", "Publish, renew and show the releases that servers can update to."),
+    "update": Entry("update", "Bring a release to a server, and have it tried."),
     "bench": Entry("bench", "Measure against a Debian server with libvirt."),
     "explain": Entry("explain", "Explain an error code."),
     "version": Entry("version", "Show the version."),

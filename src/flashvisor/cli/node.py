@@ -1,4 +1,4 @@
-"""`flashvisor node`: a server's report, its journal, its power, and names for servers."""
+"""`flashvisor node`: a server's report, its flash, its boots, its journal, its power, and names for servers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import click
 from flashvisor.api.address import parse_address
 from flashvisor.api.types import FirmwareWrite, LogLine, NodeReport
 from flashvisor.cli.nodebook import NodeBook, default_path
-from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds
+from flashvisor.cli.nodeflash import print_wear, short_fields
+from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds, show_when
 from flashvisor.cli.passphrase import ask
 from flashvisor.cli.session import connect, json_option, node_option
 from flashvisor.host import clock
@@ -32,6 +33,39 @@ def show(node: str, as_json: bool) -> None:
         print_json(report)
     else:
         _print_report(report)
+
+
+@command.command("wear")
+@node_option
+@json_option
+def wear(node: str, as_json: bool) -> None:
+    """Show what was written to a server's flash, why, and how long it will last."""
+    with connect(node) as client:
+        report = client.node().flash
+    if as_json:
+        print_json(report)
+    else:
+        print_wear(report)
+
+
+@command.command("boots")
+@node_option
+@json_option
+def boots(node: str, as_json: bool) -> None:
+    """Show a server's last boots, newest first."""
+    with connect(node) as client:
+        found = client.boots()
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["when", "image", "version", "slot", "ready after"],
+        [
+            [show_when(each.when), each.image_id, each.version, each.slot,
+             "" if each.ready is None else show_seconds(each.ready)]
+            for each in found
+        ],
+    )  # fmt: skip
 
 
 @command.command("logs")
@@ -139,7 +173,7 @@ def _print_report(report: NodeReport) -> None:
             ("processors", str(report.cpus)),
             ("memory", f"{free} free of {total}"),
             ("site", f"generation {report.site_generation}" + (", NOT CONFIRMED" if report.unconfirmed else "")),
-            ("flash written", f"{show_size(report.flash_bytes_written)} since power-on"),
+            *short_fields(report.flash),
         ]
     )
     for problem in report.problems:

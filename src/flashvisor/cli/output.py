@@ -11,6 +11,7 @@ Owns standard output's form. Progress goes to standard error (progress.py)::
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,6 +72,11 @@ def show_seconds(seconds: float) -> str:
     if minutes < MINUTE:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // MINUTE} h {minutes % MINUTE:02} min"
+
+
+def show_when(when: float) -> str:
+    """Returns a time (seconds since 1970 UTC) as people read it: "2026-11-24 12:00:05 UTC"."""
+    return datetime.fromtimestamp(when, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _plain(cell: str) -> str:

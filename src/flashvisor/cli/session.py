@@ -12,6 +12,7 @@ Example::
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,18 +21,30 @@ from flashvisor.cli.nodebook import NodeBook, default_path
 from flashvisor.cli.passphrase import ask
 from flashvisor.trust.keyring import Keyring, default_directory
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 node_option = click.option(
     "--node", default="", metavar="HOST[:PORT]", help="The server: an address, or a name given by `node use`."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def connect(node: str) -> Client:
-    """Returns a client, not yet connected, for the server that `--node`, FLASHVISOR_NODE or the default names.
+def connector(node: str) -> Callable[[], Client]:
+    """Returns what makes clients, not yet connected, for one server: the passphrase is asked for once for all of them.
+
+    Args:
+        node: A name or address; "" leaves it to FLASHVISOR_NODE or the default.
 
     Raises:
         NoNodeNamedError: none of them names one.
         KeyringMissingError: there are no keys to prove ourselves with.
     """
     address = NodeBook.load(default_path()).resolve(node, os.environ)
-    return Client(address, Keyring.open(default_directory(), ask))
+    keyring = Keyring.open(default_directory(), ask)
+    return lambda: Client(address, keyring)
+
+
+def connect(node: str) -> Client:
+    """Returns one client; raises as `connector`."""
+    return connector(node)()

@@ -45,7 +45,7 @@ EMPTY_SLOTS = ("b",)
 SHIPPED = Slot.A  # committed from the start: factory hands over to it
 CAUSE = "burn"  # what the seeded records are booked to
 IMAGE_MODE = 0o600  # the image holds the server's private key
-_GPT_SIGNATURE = b"EFI PART"  # UEFI 2.10, 5.3.2
+GPT_SIGNATURE = b"EFI PART"  # UEFI 2.10, 5.3.2
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ def burn_work(image: Path) -> int:
         size = image.stat().st_size
         with image.open("rb") as file:
             file.seek(SECTOR)
-            signature = file.read(len(_GPT_SIGNATURE))
+            signature = file.read(len(GPT_SIGNATURE))
     except OSError as error:
         raise UnreadableFileError(f"{image} cannot be read: {error.strerror}") from error
-    if signature != _GPT_SIGNATURE:
+    if signature != GPT_SIGNATURE:
         raise UnreadableFileError(
             f"{image} is not a flash image: it has no partition table", next_step="`flashvisor build` makes flash.img."
         )
@@ -209,20 +209,24 @@ def write_device(source: FlashDevice, target: FlashDevice, on_bytes: Callable[[i
 
     Source: UEFI 2.10, 5.3.2: the backup table is used where the primary one is not valid.
     """
-    need = source.size
-    last = (need - 1) // ALIGNMENT * ALIGNMENT
-    if need - last < GPT_SECTORS * SECTOR:
-        last -= ALIGNMENT
-    tables = {0: ALIGNMENT, last: need - last}
+    tables = table_pieces(source.size)
     for start, length in tables.items():
         target.write(start, bytes(length))
     target.flush()
-    pieces = dict.fromkeys(range(ALIGNMENT, last, ALIGNMENT), ALIGNMENT)
+    pieces = dict.fromkeys(range(ALIGNMENT, max(tables), ALIGNMENT), ALIGNMENT)
     for batch in (pieces, tables):
         for start, length in batch.items():
             target.write(start, source.read(start, length))
             on_bytes(length)
         target.flush()
+
+
+def table_pieces(size: int) -> dict[int, int]:
+    """Returns the two pieces that hold the partition table's copies: offset to length, in bytes."""
+    last = (size - 1) // ALIGNMENT * ALIGNMENT
+    if size - last < GPT_SECTORS * SECTOR:
+        last -= ALIGNMENT
+    return {0: ALIGNMENT, last: size - last}
 
 
 def _compare(device: Path, start: int, wrote: bytes, read: bytes) -> None:

@@ -23,14 +23,14 @@ from flashvisor.flash.ringformat import Geometry, Part, Verdict, cut, join, kind
 from flashvisor.model.record import RecordKind, claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 KEEP_CONFIGS = 32  # generations, beside the newest confirmed one
 KEEP_BOOTS = 64  # records
 IDENTITY_COPIES = 2  # records; one flipped bit must not leave a server without its owner
 TRUST_COPIES = 2  # records; nor without the root that its updates are verified by
 # Older ones are what is left when the newest is damaged. A stale Slots names digests that flash no longer has.
-KEEP_NEWEST = {RecordKind.BOOT: KEEP_BOOTS, RecordKind.SLOTS: 8, RecordKind.TRUST: TRUST_COPIES}  # records
+KEEP_NEWEST = {RecordKind.BOOT: KEEP_BOOTS, RecordKind.SLOTS: 8, RecordKind.TRUST: TRUST_COPIES, RecordKind.WEAR: 2}
 WINDOW = 16  # segments in use before room is made; more means less copying, and more to read at boot (2 MiB)
 RESERVE = 6  # segments: 3 for the largest record, 2 for the copies of one segment, 1 to spare
 COMPACTION = "compaction"  # the cause that copies are booked to
@@ -86,6 +86,18 @@ class Plan:
     state: State
     record: Record
     booked: Mapping[str, int]
+
+    def batches(self, cause: str) -> Iterator[tuple[str, list[Write]]]:
+        """Yields the writes up to each flush, with what they are booked to: the last ones write the record."""
+        flushes = sum(isinstance(action, Flush) for action in self.actions)
+        writes: list[Write] = []
+        for action in self.actions:
+            if isinstance(action, Write):
+                writes.append(action)
+            else:
+                flushes -= 1
+                yield COMPACTION if flushes else cause, writes
+                writes = []
 
 
 def kept(records: Iterable[Record]) -> set[int]:

@@ -1,7 +1,7 @@
 """The wear ledger: each byte written to flash has a cause and a day; from that, when flash wears out. Pure.
 
-Owns the sums, and what is told of them. Does not own reading the kernel's count or the device's own health, nor when
-the ledger is written to the ring (it is a Wear record)::
+Owns the sums, and what is told of them. Does not own reading the kernel's count or the device's own health
+(host/flashhealth.py), nor when the ledger is written to the ring (node/wearkeeper.py; it is a Wear record)::
 
     ledger = book(ledger, today, "update", ranges=[(33 << 20, 4096)])
     compare(ledger.bytes_written - at_boot, written_by_stat(stat_now) - written_by_stat(stat_at_boot)).agrees
@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from flashvisor.flash.ringplan import COMPACTION
 from flashvisor.model.record import Wear
 from flashvisor.model.size import show_size
 
@@ -41,6 +44,16 @@ class Comparison:
     def agrees(self) -> bool:
         """Whether every byte has a cause."""
         return self.booked == self.counted
+
+    @property
+    def sentence(self) -> str:
+        """In plain words; the sums themselves grow on, their difference does not."""
+        size = show_size(abs(self.counted - self.booked))
+        if self.agrees:
+            return "the kernel counted what flashvisor wrote to the flash device"
+        if self.counted > self.booked:
+            return f"{size} were written to the flash device since it appeared that flashvisor did not write"
+        return f"{size} that flashvisor wrote to the flash device are missing in the kernel's count"
 
 
 @dataclass(frozen=True)
@@ -100,12 +113,41 @@ def book(ledger: Wear, day: date, cause: str, ranges: Iterable[tuple[int, int]])
     days = {name: dict(row) for name, row in ledger.by_day.items()}
     row = days.setdefault(day.isoformat(), {})
     row[cause] = row.get(cause, 0) + count
-    return Wear(
+    return msgspec.structs.replace(
+        ledger,
         bytes_written=ledger.bytes_written + count,
         by_cause={**ledger.by_cause, cause: ledger.by_cause.get(cause, 0) + count},
         by_day=dict(sorted(days.items())[-DAYS_KEPT:]),
         worn=ledger.worn + worn_by(written),
     )
+
+
+def catch_up(ledger: Wear, day: date, told: Iterable[tuple[str, int]], ring: int) -> Wear:
+    """Returns the ledger with what the state ring wrote after it: before a cut of power, or since the last save.
+
+    The sum is the ring's own, which every record carries, and is exact. Kept records tell the cause of their bytes.
+    What none of them explains is booked to compaction: copies, and the odd record torn by a cut or dropped since.
+
+    Args:
+        ledger: As it was written.
+        day: UTC; the days on which it was written are not known any more.
+        told: Cause and bytes of each kept record from the ledger's own on.
+        ring: The bytes that the ring has ever written.
+    """
+    missed = max(0, ring - ledger.ring)
+    for cause, count in told:
+        booked = min(count, missed)
+        missed -= booked
+        if booked:
+            ledger = book(ledger, day, cause, [(0, booked)])
+    if missed:
+        ledger = book(ledger, day, COMPACTION, [(0, missed)])
+    return msgspec.structs.replace(ledger, ring=ring)
+
+
+def sums_only(ledger: Wear) -> Wear:
+    """Returns what is kept of a ledger when a server forgets its owner: how worn the device is, not what was done."""
+    return Wear(bytes_written=ledger.bytes_written, by_cause=ledger.by_cause, worn=ledger.worn)
 
 
 def amplification(ledger: Wear) -> float | None:

@@ -12,9 +12,11 @@ Does not own what they hold (blkid.py, flash/). Facts come from /sys and /proc/s
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path("/")
+BLKRRPART = 0x125F  # linux/fs.h: read the partition table again
 SECTOR = 512  # bytes; the unit of /sys/block/*/size whatever the device's own is
 # Hidden halves of an eMMC, optical drives and floppies are no disks for us.
 NO_DISK = re.compile(r"mmcblk\d+(boot\d+|rpmb|gp\d+)|sr\d+|fd\d+")
@@ -76,6 +79,20 @@ def links(root: Path = ROOT) -> dict[str, frozenset[str]]:
     for link in (root / "dev/disk").glob("*/*"):
         found.setdefault(str(link.resolve()), set()).add(str(link))
     return {device: frozenset(names) for device, names in found.items()}
+
+
+def identity(path: Path) -> str:
+    """Returns what tells the device or file at a path from any other that was or will be there; "" if none is."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    if not stat.S_ISBLK(status.st_mode):
+        return f"file {status.st_dev}:{status.st_ino}"
+    # Numbers are used again; the kernel never gives the same diskseq twice (Documentation/ABI/stable/sysfs-block).
+    place = (ROOT / "sys/class/block" / path.resolve().name).resolve()
+    disk = place.parent if (place / "partition").exists() else place
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)} {_text(disk / 'diskseq')}"
 
 
 def disk_facts(path: Path, root: Path = ROOT) -> DiskFacts:
@@ -197,24 +214,32 @@ class BlockFile:
             self._handle = os.open(self._path, flags | exclusive)
             end = os.lseek(self._handle, 0, os.SEEK_END)
         except OSError as error:
-            self._close()
+            self.close()
             busy = "it is mounted or in use" if error.errno == errno.EBUSY else error.strerror
             raise DeviceError(f"{self._path} cannot be opened: {busy}. Nothing was written") from error
         self._size = end - self._offset if self._length is None else self._length
         if self._size < 0 or self._offset + self._size > end:
-            self._close()
+            self.close()
             raise DeviceError(f"{self._path} has {end} bytes; expected {self._offset + max(0, self._size)} or more")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self.close()
 
     @property
     def size(self) -> int:
         """Bytes of the window."""
         return self._size
+
+    @property
+    def present(self) -> bool:
+        """Whether the device is still in the machine: one that was pulled stays open, and is not."""
+        status = os.fstat(self._handle)
+        if not stat.S_ISBLK(status.st_mode):
+            return status.st_nlink > 0
+        return (ROOT / f"sys/dev/block/{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}").exists()
 
     def read(self, offset: int, length: int) -> bytes:
         """Returns `length` bytes from `offset` of the window.
@@ -266,13 +291,19 @@ class BlockFile:
         """Makes the next read come from the medium, not from memory (posix_fadvise(2))."""
         os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
+    def reread_table(self) -> None:
+        """Makes the kernel read a device's partition table anew, unless a partition is in use; files have none."""
+        with suppress(OSError):
+            fcntl.ioctl(self._handle, BLKRRPART)
+
+    def close(self) -> None:
+        """Closes the device before the `with` block ends."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
     def _check(self, offset: int, length: int) -> None:
         if self._handle < 0:
             raise RuntimeError("BlockFile is used outside its `with` block")
         if offset < 0 or offset + length > self._size:
             raise ValueError(f"{length} bytes at {offset} are outside the {self._size} bytes of {self._path}")
-
-    def _close(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1

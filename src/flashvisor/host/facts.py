@@ -83,6 +83,14 @@ def os_release(root: Path = ROOT) -> dict[str, str]:
     return {key: value.strip("\"'") for key, equals, value in pairs if equals}
 
 
+def dated(path: Path) -> float:
+    """Returns when a file was changed last, in seconds since 1970 UTC; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def handover_seconds(device: Path = Path("/dev/kmsg")) -> float | None:
     """Returns when the kernel started PID 1, in seconds since it started itself; None if its log does not say.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flashvisor.host.clock import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 NETLINK_KOBJECT_UEVENT = 15
 GROUP_UDEV = 2  # what udevd sends on after its rules ran and its links are made; group 1 is the kernel's own
@@ -40,6 +40,16 @@ def wait_until(ready: Callable[[], bool], limit: float) -> bool:
                 return ready()
             drop_news(channel)
     return True
+
+
+def news() -> Generator[None]:
+    """Yields once it listens, and then after each news of udev, for ever."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT) as channel:
+        channel.bind((0, GROUP_UDEV))
+        yield
+        while True:
+            drop_news(channel)
+            yield
 
 
 def drop_news(channel: socket.socket) -> None:

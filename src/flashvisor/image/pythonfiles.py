@@ -36,7 +36,8 @@ AT_START = (  # in the order in which the agent imports them
 ADMIN_TRUST = (
     "backup", "certificates", "keymaker", "keyring", "keystore", "publickeys", "repository", "roles", "secureboot",
 )  # fmt: skip
-ADMIN_SIDE = ("api/client.py", *(f"trust/{name}.py" for name in ADMIN_TRUST))
+ADMIN_API = ("client", "failures", "offer", "trial")
+ADMIN_SIDE = (*(f"api/{name}.py" for name in ADMIN_API), *(f"trust/{name}.py" for name in ADMIN_TRUST))
 NOT_IN_FLASH = tuple(f"flashvisor.{name.removesuffix('.py').replace('/', '.')}" for name in ADMIN_SIDE)
 LATE = (  # uvicorn picks these by name when the server starts
     "uvicorn.loops.asyncio", "uvicorn.protocols.http.h11_impl", "uvicorn.protocols.websockets.wsproto_impl",

@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import StrangeImageError
 from flashvisor.flash.chunks import cut
 from flashvisor.image.inspect import files_of
+from flashvisor.model.drivers import BUILTIN, LOADABLE, modaliases
 from flashvisor.model.release import Flavour, Manifest
 from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Buses whose devices have modaliases in sysfs. Other aliases name algorithms, file systems or device numbers.
-BUSES = ("acpi", "hid", "i2c", "mdio", "mmc", "pci", "platform", "spi", "usb", "virtio", "xen")
-LOADABLE, BUILTIN = "modules.alias", "modules.builtin.modinfo"
 
 
 @dataclass(frozen=True)
@@ -59,28 +56,6 @@ def describe(efi: Path, title: Title, work: Path, tree: Path) -> Manifest:
         modaliases=modaliases(_read(work, LOADABLE).decode(), _read(work, BUILTIN)),
         chunks=tuple(chunk for chunk, _ in cut(image)),
     )
-
-
-def modaliases(loadable: str, builtin: bytes) -> tuple[str, ...]:
-    """Returns the patterns of all devices that the kernel and its modules drive, sorted. Pure.
-
-    Args:
-        loadable: The text of modules.alias: lines of "alias PATTERN MODULE" (modules.alias(5), depmod(8)).
-        builtin: modules.builtin.modinfo: "MODULE.KEY=VALUE", each ended by a zero byte
-            (Documentation/kbuild/kbuild.rst).
-    """
-    lines = [line.split() for line in loadable.splitlines() if line.startswith("alias ")]
-    patterns = {words[1] for words in lines if len(words) == 3}
-    for item in builtin.decode().split("\0"):
-        key, _, value = item.partition("=")
-        if key.endswith(".alias"):
-            patterns.add(value)
-    return tuple(sorted(pattern for pattern in patterns if _is_device(pattern)))
-
-
-def _is_device(pattern: str) -> bool:
-    bus, colon, _ = pattern.partition(":")
-    return bool(colon) and bus.rstrip("*") in BUSES
 
 
 def _read(work: Path, name: str) -> bytes:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FIRMWARE_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")  # with SMM: only it guards its variables itself
 FIRMWARE_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")  # no keys: Setup Mode, the owner's to fill
 FLASH_SERIAL = "lab-flash"
+FLASH_ID = "stick"  # QEMU's name for the flash device
+FLASH_BUS = "usb.0"
 DATA_SERIAL = "lab-data"  # and the disk's number
 SERVER_FILE = "server.json"
 SERIAL_SOCKET = "serial.sock"
@@ -118,6 +120,11 @@ class Paths:
     def write_log(self) -> Path:
         """What was written to the flash since it was put in, over all power-ons."""
         return self.directory / "flash.writes"
+
+    @property
+    def pulled_flash(self) -> Path:
+        """The flash device that was pulled last."""
+        return self.directory / "flash.pulled.img"
 
     @property
     def firmware_vars(self) -> Path:
@@ -227,7 +234,7 @@ def _flash(spec: ServerSpec, paths: Paths) -> list[str]:
         "-drive", f"if=none,id=flash,{logged(paths.flash, paths.write_log) if spec.write_log else plain}",
         "-device", "qemu-xhci,id=usb",
         # No bootindex: with one, OVMF rewrites BootOrder at every start, and try-then-commit lives in BootOrder.
-        "-device", f"usb-storage,bus=usb.0,drive=flash,removable=on,serial={FLASH_SERIAL}",
+        "-device", f"usb-storage,id={FLASH_ID},bus={FLASH_BUS},drive=flash,removable=on,serial={FLASH_SERIAL}",
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ Owns what can be done with a server that is in the rack. Does not own its coming
     server.power_off()                  # the plug is pulled
     server.power_on()
     server.forward(8080)                # returns the port of 127.0.0.1 that leads there
-    server.corrupt("a", 70_000)         # off: a bit of its flash tips over
+    server.resting_flash.corrupt("a", 70_000)  # off: a bit tips over
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -30,17 +30,17 @@ from flashvisor.errors import (
     ServerOnError,
     WaitTimeoutError,
 )
-from flashvisor.flash.layout import PARTITIONS
 from flashvisor.host import clock, processes, qemu_system, sockets
-from flashvisor.host.block import BlockFile
 from flashvisor.host.locks import exclusive
 from flashvisor.lab import power as switch
-from flashvisor.lab import writelog
+from flashvisor.lab.flashslot import FlashSlot
 from flashvisor.lab.machine import API_PORT, SERIAL_SOCKET, UPLINK, Accel, Paths
+from flashvisor.lab.restingflash import RestingFlash
 from flashvisor.lab.seriallog import LOOK, Moment, SerialLog, Tail, last_lines, settle
 from flashvisor.lab.state import read_server, read_servers, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import Self
 
@@ -190,6 +190,16 @@ class Server:
         with self._monitor() as qmp:
             qmp.execute("system_powerdown")
 
+    @property
+    def flash_slot(self) -> FlashSlot:
+        """Where the flash device is pulled and put in while the server runs."""
+        return FlashSlot(self.paths, self._monitor)
+
+    @property
+    def resting_flash(self) -> RestingFlash:
+        """The flash device while the server is off."""
+        return RestingFlash(self.paths, self._at_rest)
+
     def forward(self, guest_port: int, host_port: int | None = None) -> int:
         """Leads a TCP port of 127.0.0.1 to a port of the server, now and after every power-on.
 
@@ -265,37 +275,6 @@ class Server:
         if power is not None and not processes.wait_for_end(power.qemu, limit):
             raise WaitTimeoutError(f"{self.name} still runs after {limit:.0f} s", evidence=last_lines(self.serial_log))
 
-    def corrupt(self, partition: str, offset: int, *, bit: int = 0) -> None:
-        """Flips a bit of the flash of a server that is off. No write log tells of it.
-
-        Args:
-            partition: One of flash/layout.py's PARTITIONS.
-            offset: Of the byte in the partition.
-            bit: 0 to 7, from the lowest.
-
-        Raises:
-            ServerOnError: it is on.
-        """
-        region = PARTITIONS[partition]
-        with exclusive(self._lock):
-            self._need_off("its flash cannot be changed")
-            with BlockFile(self.paths.flash, write=True, offset=region.start, length=region.size) as flash:
-                flash.write(offset, bytes([flash.read(offset, 1)[0] ^ 1 << bit]))
-
-    def writes(self) -> tuple[writelog.Entry, ...]:
-        """Returns what was written to the flash of a server that is off, since it held `spec.flash`.
-
-        Raises:
-            RuntimeError: the server was ordered without a write log.
-            ServerOnError: it is on: the last entry may be half there.
-            WriteLogError: the log is damaged.
-        """
-        if not self.spec.write_log:
-            raise RuntimeError(f"{self.name} keeps no write log")
-        with exclusive(self._lock):
-            self._need_off("its write log is not complete")
-            return writelog.parse(self.paths.write_log.read_bytes())
-
     def timeline(self) -> tuple[Moment, ...]:
         """Returns the stages since power-on on the lab's clock, with "kernel-start" among them (`seriallog.settle`)."""
         power = self._state().power
@@ -303,6 +282,16 @@ class Server:
         if power is not None:
             log.look()
         return settle(log.moments())
+
+    def flash_bytes_written(self) -> int:
+        """Returns the bytes written to the flash device since power-on, counted from outside.
+
+        Raises:
+            ServerOffError: it is off.
+        """
+        with self._monitor() as qmp:
+            found = {item["device"]: item["stats"] for item in qmp.execute("query-blockstats")}
+        return int(found["flash"]["wr_bytes"])
 
     def screenshot(self, path: Path) -> None:
         """Writes what the screen shows, as PNG.
@@ -337,9 +326,12 @@ class Server:
             raise ServerOffError(f"{self.name} is off")
         return power
 
-    def _need_off(self, why: str) -> None:
-        if self.power is PowerState.ON:
-            raise ServerOnError(f"{self.name} is on: {why}")
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        with exclusive(self._lock):
+            if self.power is PowerState.ON:
+                raise ServerOnError(f"{self.name} runs: its flash is in use")
+            yield
 
     def _monitor(self) -> qemu_system.Qmp:
         if not processes.alive(self._power().qemu):

@@ -110,7 +110,8 @@ def run_site(server: Server, keyring: Keyring, site: Path, show: Show = unseen) 
             with show(f"uploading {path.name}", ref.size) as advance:
                 client.upload_image(path, advance, sha256=ref.sha256)
         applied = client.apply(request)
-    rollout.confirm(lambda: connect(server, keyring), applied.confirm_within)
+    if applied.confirm_within:  # else it is in force already
+        rollout.confirm(lambda: connect(server, keyring), applied.confirm_within)
     for guest in bundle.source.site.guest.values():
         for forward in guest.forwards:
             server.forward(forward.port)

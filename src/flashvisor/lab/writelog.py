@@ -2,7 +2,7 @@
 
 Owns reading QEMU's write log, and which writes a cut of power may take. Does not own making the log (machine.py)::
 
-    entries = server.writes()
+    entries = server.resting_flash.writes()
     image = replay(entries, spec.flash.read_bytes(), cut=40)            # everything written had arrived
     lost = {number: 0 for number in waiting(entries, 40)}               # nothing that no flush had asked for
     image = replay(entries, spec.flash.read_bytes(), cut=40, arrived=lost)

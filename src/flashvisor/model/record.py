@@ -96,12 +96,15 @@ class Wear(_Payload, frozen=True, kw_only=True):
         by_cause: The same by cause.
         by_day: Those of the last days, by date (UTC, "2026-11-24") and cause.
         worn: Estimate of the bytes that flash erased and programmed for them.
+        ring: How many bytes the state ring had ever written when the ledger stood so, this record not among them:
+            what the ring wrote since is not in it.
     """
 
     bytes_written: Count
     by_cause: dict[str, Count] = {}
     by_day: dict[str, dict[str, Count]] = {}
     worn: Count = 0
+    ring: Count = 0
 
 
 class SlotNote(_Payload, frozen=True, kw_only=True):

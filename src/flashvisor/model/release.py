@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from flashvisor.errors import UpdateFormatError
-from flashvisor.model.slot import IMAGE_LIMIT
 
 CHUNK_LIMIT = 131_072  # bytes: the longest chunk
 
@@ -41,14 +40,15 @@ class Chunk(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a release is: one image, the devices that it drives, and the chunks that it is downloaded in.
 
-    `sha256` and `length` (bytes) are those of flashvisor.efi; `modaliases` are patterns as in modules.alias.
+    `sha256` and `length` (bytes) are those of flashvisor.efi; whether it fits a slot is the server's to say.
+    `modaliases` are patterns as in modules.alias.
     """
 
     name: Name
     version: Version
     flavour: Flavour
     sha256: Sha256
-    length: Annotated[int, Meta(ge=1, lt=IMAGE_LIMIT)]
+    length: Annotated[int, Meta(ge=1)]
     modaliases: tuple[str, ...]
     chunks: tuple[Chunk, ...]
 

@@ -119,7 +119,13 @@ class Agent:
             if first:
                 self._step("boot record", lambda: self._note_boot(parts, ready), shown=False)
         self._listen_to_button()
+        # What an ordinary machine plugs in is not ours.
+        if not self._settings.fake:
+            _in_thread("flash", parts.flash.watch)
         self._step("guests", parts.reconciler.boot_guests, shown=False)
+        if self.api and first:
+            # Once a boot, and after the guests: they wait for nothing that can come later.
+            self._step("ledger of wear", parts.wear.save, shown=False)
 
     def attend(self) -> None:
         """Waits, and takes back what nobody confirms, until `stop`.
@@ -186,9 +192,10 @@ class Agent:
         settings = self._settings
         outside = find_outside(settings, driver)
         _in_thread("imports", _import_api)
+        places = (settings.state, settings.memory_copy)
         if not settings.fake:
-            uevent.wait_until(settings.state.exists, STATE_LIMIT)
-        if not settings.state.exists():
+            uevent.wait_until(lambda: any(place.exists() for place in places), STATE_LIMIT)
+        if not any(place.exists() for place in places):
             raise LayoutError(f"the flash's state partition {settings.state} is not there after {STATE_LIMIT:.0f} s")
         return assemble(
             Context(

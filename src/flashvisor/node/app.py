@@ -18,28 +18,29 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as WebRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flashvisor.api.routes import ALL, Route, Routes
-from flashvisor.api.types import ErrorReport
+from flashvisor.api.types import BurnNews
 from flashvisor.errors import BadRequestError, FlashvisorError
+from flashvisor.node.errorreport import BUG, report_of
+from flashvisor.node.updatesocket import update_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
+    from flashvisor.node.newflash import Burning
     from flashvisor.node.service import Service
 
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 20  # bytes of a JSON body
 JSON = "application/json"
+LINES = "application/x-ndjson"
 CONSOLE_QUEUE = 256  # chunks that a slow console client may lag behind before it is cut off
-BUG = ErrorReport(
-    code="FV-BUG", what="the server ran into a bug", next_step="`flashvisor node logs` holds the traceback."
-)
 
 
 def make_app(service: Service) -> Starlette:
@@ -56,8 +57,9 @@ def make_app(service: Service) -> Starlette:
 
 def _web_route(route: Route[Any], service: Service) -> BaseRoute:
     if route.method == "WS":
-        return WebSocketRoute(route.template, _console(service), name=route.name)
-    handler = _image_put(service) if route is Routes.IMAGE_PUT else _call(route, _CALLS[route.name], service)
+        return WebSocketRoute(route.template, _SOCKETS[route.name](service), name=route.name)
+    streams = {Routes.IMAGE_PUT.name: _image_put, Routes.BURN.name: _burn}
+    handler = streams[route.name](service) if route.name in streams else _call(route, _CALLS[route.name], service)
     return WebRoute(route.template, handler, methods=[route.method], name=route.name)
 
 
@@ -67,6 +69,9 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.LOGS.name: lambda service, _body, names: service.logs(**_logs_query(names)),
     Routes.POWER.name: lambda service, body, _names: service.power(body),
     Routes.SITE.name: lambda service, _body, _names: service.site(),
+    Routes.SITE_HISTORY.name: lambda service, _body, _names: service.site_history(),
+    Routes.SITE_GENERATION.name: lambda service, _body, names: service.site_generation(names["generation"]),
+    Routes.BOOTS.name: lambda service, _body, _names: service.boots(),
     Routes.PLAN.name: lambda service, body, _names: service.plan(body),
     Routes.APPLY.name: lambda service, body, _names: service.apply(body),
     Routes.CONFIRM.name: lambda service, _body, _names: service.confirm(),
@@ -76,10 +81,18 @@ _CALLS: dict[str, Callable[[Service, Any, dict[str, str]], Any]] = {
     Routes.ROLLBACK.name: lambda service, body, _names: service.rollback(body),
     Routes.FACTORY_RESET.name: lambda service, body, _names: service.factory_reset(body),
     Routes.IMAGES.name: lambda service, _body, _names: service.images(),
+    Routes.MEDIA.name: lambda service, _body, _names: service.media(),
     Routes.GUESTS.name: lambda service, _body, _names: service.guests(),
     Routes.GUEST.name: lambda service, _body, names: service.guest(names["name"]),
     Routes.GUEST_START.name: lambda service, _body, names: service.start(names["name"]),
     Routes.GUEST_STOP.name: lambda service, body, names: service.stop(names["name"], body),
+}
+
+
+# What each WebSocket does.
+_SOCKETS: dict[str, Callable[[Service], Callable[[WebSocket], Awaitable[None]]]] = {
+    Routes.GUEST_CONSOLE.name: lambda service: _console(service),
+    Routes.UPDATE.name: update_socket,
 }
 
 
@@ -113,6 +126,42 @@ def _image_put(service: Service) -> Callable[[Request], Awaitable[Response]]:
     return handle
 
 
+def _burn(service: Service) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        size = request.headers.get("content-length", "")
+        name, serial = request.path_params["name"], request.query_params.get("serial") or None
+        chunks = request.stream()
+        try:
+            burning = await run_in_threadpool(service.burn, name, serial, int(size) if size.isdecimal() else 0)
+            try:
+                async for chunk in chunks:
+                    await run_in_threadpool(burning.take, chunk)
+            except BaseException:
+                await run_in_threadpool(burning.close)
+                raise
+        except ClientDisconnect as error:
+            raise BadRequestError("the client went away while it sent the image; the device is empty") from error
+        except FlashvisorError:
+            # A client that still sends does not hear an answer.
+            with suppress(ClientDisconnect):
+                async for _ in chunks:
+                    pass
+            raise
+        return StreamingResponse(_burn_news(burning), media_type=LINES)
+
+    return handle
+
+
+def _burn_news(burning: Burning) -> Iterator[bytes]:
+    try:
+        for news in burning.finish():
+            yield msgspec.json.encode(news) + b"\n"
+    except FlashvisorError as error:
+        yield msgspec.json.encode(BurnNews(error=report_of(error))) + b"\n"
+    finally:
+        burning.close()
+
+
 def _console(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
     async def handle(websocket: WebSocket) -> None:
         name = websocket.path_params["name"]
@@ -128,7 +177,7 @@ def _console(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
         try:
             detach = await run_in_threadpool(service.attach_console, name, hear)
         except FlashvisorError as error:
-            await websocket.send_text(msgspec.json.encode(_report(error)).decode())
+            await websocket.send_text(msgspec.json.encode(report_of(error)).decode())
             await websocket.close()
             return
         await websocket.send_text("")
@@ -199,11 +248,7 @@ def _answer(value: Any) -> Response:  # noqa: ANN401 - any wire type
 async def _error(_request: Request, error: Exception) -> Response:
     # Starlette's signature is wider than what it is registered for.
     known = cast("FlashvisorError", error)
-    return Response(msgspec.json.encode(_report(known)), status_code=known.http_status, media_type=JSON)
-
-
-def _report(error: FlashvisorError) -> ErrorReport:
-    return ErrorReport(code=error.code, what=error.what, evidence=error.evidence, next_step=error.next_step)
+    return Response(msgspec.json.encode(report_of(known)), status_code=known.http_status, media_type=JSON)
 
 
 async def _bug(_request: Request, error: Exception) -> Response:

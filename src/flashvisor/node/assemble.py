@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import RingCorruptError
-from flashvisor.flash.ring import Ring
-from flashvisor.host.block import BlockFile
 from flashvisor.host.systemd import Power
 from flashvisor.node.carryout import Hands
 from flashvisor.node.consolehub import ConsoleHub
+from flashvisor.node.flashkeeper import FlashKeeper
 from flashvisor.node.keeper import Keeper
 from flashvisor.node.keeper import Tools as KeeperTools
+from flashvisor.node.newflash import NewFlash
 from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
-from flashvisor.node.service import Service
-from flashvisor.node.slotkeeper import SlotKeeper, Tools
+from flashvisor.node.running import FAKE, look
+from flashvisor.node.service import FlashSide, Service
+from flashvisor.node.slotkeeper import SlotKeeper, Slots, Tools
 from flashvisor.node.state import NodeState
+from flashvisor.node.updates import Surroundings, Updates
+from flashvisor.node.wearkeeper import WearKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,13 +72,15 @@ class Parts:
     """What a claimed server consists of."""
 
     identity: Identity
+    flash: FlashKeeper
     state: NodeState
     machine: Machine
     driver: Driver
     keeper: Keeper
     reconciler: Reconciler
-    slots: SlotKeeper
+    slots: Slots
     service: Service
+    wear: WearKeeper
 
 
 def assemble(context: Context) -> Parts | None:
@@ -85,17 +90,23 @@ def assemble(context: Context) -> Parts | None:
         The parts; None if no identity is in flash: the server is unclaimed.
 
     Raises:
-        DeviceError, LayoutError: the state ring cannot be opened.
+        DeviceError, LayoutError, FlashLostError: the state ring cannot be opened.
     """
     settings, stack = context.settings, context.stack
-    state = NodeState(Ring.open(stack.enter_context(BlockFile(settings.state, write=True))))
+    machine, driver = context.outside.machine, context.outside.driver
+    wear = WearKeeper(machine, context.problems, keep=settings.run / "wear.json")
+    flash = stack.enter_context(
+        FlashKeeper(settings.state, context.problems, copy=settings.memory_copy, book=wear.book)
+    )
+    state = NodeState(flash.ring, flash.lock)
+    wear.take_up(state)
+    flash.on_back = lambda: wear.take_up(state, anew=True)
     identity = state.identity()
     if state.lost:
         what = f"{len(state.lost)} records of the server's memory are lost; the newest intact ones are used"
         context.problems.tell("memory", RingCorruptError(what, evidence="\n".join(state.lost)))
     if identity is None:
         return None
-    machine, driver = context.outside.machine, context.outside.driver
     hub = stack.enter_context(ConsoleHub())
     keeper = stack.enter_context(Keeper(KeeperTools(driver, context.timeline, hub), context.outside.asker))
     hands = Hands(machine, keeper, context.problems, settings)
@@ -105,17 +116,35 @@ def assemble(context: Context) -> Parts | None:
         problems=context.problems,
         say=context.say,
         restart=lambda: context.power(Power.REBOOT),
-        book=lambda _cause, _ranges: None,
+        book=wear.book_slot,
+        writing=wear.writing,
     )
-    slots = SlotKeeper(state, machine, keeper, tools)
-    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems)
+    slots = context.outside.slots or SlotKeeper(state, machine, keeper, tools)
+    surroundings = Surroundings(settings.update, identity.owner_ca_pem, look=(lambda: FAKE) if settings.fake else look)
+    updates = Updates(state, slots, surroundings)
+    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems, state, wear)
+    new_flash = NewFlash(flash, machine, lambda: reconciler.now.desired if reconciler.now else None)
     return Parts(
         identity=identity,
+        flash=flash,
         state=state,
         machine=machine,
         driver=driver,
         keeper=keeper,
         reconciler=reconciler,
         slots=slots,
-        service=Service(sources, keeper, hub, slots, on_power=context.power, on_wipe=state.wipe),
+        service=Service(
+            sources,
+            keeper,
+            hub,
+            FlashSide(updates, new_flash, wipe=lambda: _wipe(state, wear)),
+            on_power=context.power,
+        ),
+        wear=wear,
     )
+
+
+def _wipe(state: NodeState, wear: WearKeeper) -> None:
+    """Forgets all that was the owner's; how worn the device is stays true for the next one."""
+    state.wipe()
+    wear.keep_sums_only()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flashvisor.api.types import EnrolReport
 from flashvisor.errors import BadRequestError, FirmwareVariableError, LockoutError
-from flashvisor.trust.signatures import ATTRIBUTES, VENDORS, certificates
+from flashvisor.trust.signatures import ATTRIBUTES, VENDORS, certificates, certificates_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,24 @@ def refuse_lockout(writes: Sequence[FirmwareWrite], signatures: dict[str, bytes]
         LockoutError: a slot's image has none of them, or no slot holds an image.
     """
     allowed = [certificate for each in writes if each.name == "db" for certificate in certificates(each.data)]
-    strange = [slot for slot, table in sorted(signatures.items()) if not any(one in table for one in allowed)]
+    strange = _unsigned(allowed, signatures)
     if strange or not signatures:
         where = " and ".join(strange) or "no slot that can be read"
         raise LockoutError(f"the image in {where} is not signed with a key of this db")
+
+
+def refused_slots(machine: Machine) -> tuple[str, ...]:
+    """Returns the slots whose image carries no certificate of the firmware's db, while Secure Boot is in force.
+
+    Raises:
+        FirmwareVariableError: firmware does not give its variables.
+    """
+    firmware = machine.firmware()
+    database = firmware.read("db", VENDORS["db"])
+    if not firmware.flag("SecureBoot") or database is None:
+        return ()
+    return tuple(_unsigned(certificates_in_force(database[1]), machine.signatures()))
+
+
+def _unsigned(allowed: Sequence[bytes], signatures: dict[str, bytes]) -> list[str]:
+    return [slot for slot, table in sorted(signatures.items()) if not any(one in table for one in allowed)]

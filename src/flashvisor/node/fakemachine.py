@@ -18,6 +18,7 @@ from flashvisor.errors import DamagedDiskError
 from flashvisor.host.blkid import Signature
 from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
+from flashvisor.host.flashhealth import Health
 from flashvisor.host.netlink import Address
 from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from flashvisor.flash.update import SlotDevice
+    from flashvisor.host.block import DiskFacts
     from flashvisor.host.systemd import Power
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
@@ -82,6 +84,9 @@ class FakeMachine:
         self.variables = EfiVars(Path("/nonexistent"))
         self.signed: dict[str, bytes] = {}
         self.slots: dict[Slot, SlotDevice] = {}
+        self.counted: Callable[[], int] | None = None
+        self.plugged: list[DiskFacts] = []
+        self.partition: Callable[[Path], None] = lambda _disk: None
 
     def memory(self) -> Memory:
         """Returns what was given."""
@@ -101,6 +106,15 @@ class FakeMachine:
     def disks(self) -> tuple[DataDisk, ...]:
         """Returns the disks that were given, as they are now."""
         return tuple(self._disks.values())
+
+    def media(self) -> tuple[DiskFacts, ...]:
+        """Returns what a test put in."""
+        return tuple(self.plugged)
+
+    def wait_for_flash(self, burnt: Path, ready: Callable[[], bool], limit: float) -> bool:
+        """Has a test do what the kernel and udev do, and looks once."""
+        self.partition(burnt)
+        return limit >= 0 and ready()
 
     def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
         """Looks once: nothing appears later."""
@@ -154,6 +168,11 @@ class FakeMachine:
         """Returns `signed`."""
         return self.signed
 
+    def image(self, slot: Slot) -> bytes:
+        """There is none in `slots`: they hold whatever a test put there."""
+        del slot
+        return b""
+
     @contextmanager
     def open_slot(self, slot: Slot, *, write: bool = False) -> Iterator[SlotDevice]:
         """Yields what a test put into `slots`."""
@@ -161,6 +180,10 @@ class FakeMachine:
             raise RuntimeError("factory is never written after burn")
         yield self.slots[slot]
 
-    def flash_bytes_written(self) -> int:
-        """There is no flash."""
-        return 0
+    def flash_bytes_written(self) -> int | None:
+        """Returns `counted`: there is no flash, and no count, unless a test has one."""
+        return self.counted() if self.counted else None
+
+    def flash_health(self) -> Health:
+        """Nobody knows."""
+        return Health("file", "a file does not wear out")

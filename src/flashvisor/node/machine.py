@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +25,7 @@ from flashvisor.host import (
     block,
     e2fs,
     facts,
+    flashhealth,
     mount,
     mtools,
     netlink,
@@ -42,7 +43,7 @@ from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from flashvisor.flash.update import SlotDevice
@@ -77,6 +78,12 @@ class Machine(Protocol):
     def disks(self) -> tuple[DataDisk, ...]:
         """Returns all whole disks, with what they hold."""
 
+    def media(self) -> tuple[DiskFacts, ...]:
+        """Returns all whole disks as the kernel knows them; nothing is read from them."""
+
+    def wait_for_flash(self, burnt: Path, ready: Callable[[], bool], limit: float) -> bool:
+        """Waits until `ready` holds, at most `limit` seconds; the partition table of disk `burnt` is new."""
+
     def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
         """Waits until every storage's disk is there, for at most `limit` seconds; tells whether they are."""
 
@@ -110,6 +117,9 @@ class Machine(Protocol):
     def signatures(self) -> dict[str, bytes]:
         """Returns the signatures (PE's certificate table) of the image in each slot that holds one, by slot."""
 
+    def image(self, slot: Slot) -> bytes:
+        """Returns the image in a slot, b"" where there is none."""
+
     def open_slot(self, slot: Slot, *, write: bool = False) -> AbstractContextManager[SlotDevice]:
         """Opens a slot of flash.
 
@@ -117,8 +127,11 @@ class Machine(Protocol):
             DeviceError: it is not there.
         """
 
-    def flash_bytes_written(self) -> int:
-        """Returns the bytes written to the flash device since boot, by the kernel's count."""
+    def flash_bytes_written(self) -> int | None:
+        """Returns the bytes written to the flash device since it appeared, by the kernel's count; None without one."""
+
+    def flash_health(self) -> flashhealth.Health:
+        """Returns what the flash device says of its own wear."""
 
 
 class RealMachine:
@@ -150,6 +163,15 @@ class RealMachine:
             _unprobed(disk, links, flash=True) if disk.name == flash else _probed(_unprobed(disk, links))
             for disk in block.disks()
         )
+
+    def media(self) -> tuple[DiskFacts, ...]:
+        """Asks /sys."""
+        return block.disks()
+
+    def wait_for_flash(self, burnt: Path, ready: Callable[[], bool], limit: float) -> bool:
+        """Waits for udev's news: it makes the names of the partitions."""
+        log.info("waiting for the partitions of %s", burnt)
+        return uevent.wait_until(ready, limit)
 
     def wait_for_disks(self, wishes: Iterable[Storage], limit: float) -> bool:
         """Waits for udev's news."""
@@ -207,11 +229,26 @@ class RealMachine:
         """Takes each image out of its FAT; a slot without a file system holds none."""
         found = {}
         for slot in SLOTS:
-            with tempfile.TemporaryDirectory(prefix="slot-") as scratch, suppress(CommandFailedError):
-                image = Path(scratch) / "image.efi"
-                mtools.read_file(self._flash.with_name(PARTITIONS[slot].label), BOOT_FILE, image)
-                found[slot] = pe.certificate_table(image)
+            with self._taken_out(slot) as image:
+                if image:
+                    found[slot] = pe.certificate_table(image)
         return found
+
+    def image(self, slot: Slot) -> bytes:
+        """Takes it out of its FAT."""
+        with self._taken_out(slot) as image:
+            return image.read_bytes() if image else b""
+
+    @contextmanager
+    def _taken_out(self, slot: str) -> Iterator[Path | None]:
+        with tempfile.TemporaryDirectory(prefix="slot-") as scratch:
+            image = Path(scratch) / "image.efi"
+            try:
+                mtools.read_file(self._flash.with_name(PARTITIONS[slot].label), BOOT_FILE, image)
+            except CommandFailedError:
+                yield None
+            else:
+                yield image
 
     def open_slot(self, slot: Slot, *, write: bool = False) -> AbstractContextManager[SlotDevice]:
         """Opens its partition. Factory is never opened for writing."""
@@ -219,9 +256,14 @@ class RealMachine:
             raise RuntimeError("factory is never written after burn")
         return BlockFile(self._flash.with_name(PARTITIONS[slot].label), write=write)
 
-    def flash_bytes_written(self) -> int:
+    def flash_bytes_written(self) -> int | None:
         """Returns the count of the disk that the state ring is on."""
-        return facts.bytes_written(self._flash_disk())
+        disk = self._flash_disk()
+        return facts.bytes_written(disk) if disk else None
+
+    def flash_health(self) -> flashhealth.Health:
+        """Returns what that disk says."""
+        return flashhealth.health(self._flash_disk())
 
     def _flash_disk(self) -> str:
         return facts.disk_of_partition(self._flash)

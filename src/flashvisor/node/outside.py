@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flashvisor.node.machine import Machine
     from flashvisor.node.probes import Asker
     from flashvisor.node.settings import Settings
+    from flashvisor.node.slotkeeper import Slots
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Outside:
         driver: Its hypervisor.
         machine: Its disks, networks and power.
         asker: Makes who asks guests whether they are there; is given what to call when one answers.
+        slots: Its flash, where that is not real.
     """
 
     driver: Driver
     machine: Machine
     asker: Callable[[Callable[[str], None]], Asker]
+    slots: Slots | None = None
 
 
 def make_driver(settings: Settings) -> Driver:
@@ -53,9 +56,10 @@ def find_outside(settings: Settings, driver: Driver) -> Outside:
     """Returns all that the server stands on."""
     if settings.fake:
         from flashvisor.node.fakemachine import FakeAsker, FakeMachine, blank_disk
+        from flashvisor.node.fakeslots import FakeSlots
 
         fake = FakeMachine(blank_disk(serial) for serial in settings.fake_disks)
-        return Outside(driver, fake, lambda answered: FakeAsker(answered, prompt=True))
+        return Outside(driver, fake, lambda answered: FakeAsker(answered, prompt=True), FakeSlots(prompt=True))
     from flashvisor.node.machine import RealMachine
     from flashvisor.node.probes import Prober
 

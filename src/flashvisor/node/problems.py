@@ -37,10 +37,12 @@ class Problems:
         for line in str(error).splitlines():
             self._say(f"flashvisor: {line}")
 
-    def clear(self, about: str) -> None:
-        """Takes a problem back; its cause has gone."""
+    def clear(self, about: str, *, words: str = "") -> None:
+        """Takes a problem back; its cause has gone. `words` are shown on the consoles, if it was there."""
         with self._lock:
-            self._found.pop(about, None)
+            found = self._found.pop(about, None)
+        if found and words:
+            self._say(f"flashvisor: {words}")
 
     def about(self, about: str) -> str:
         """Returns the problem with one thing, or ""."""

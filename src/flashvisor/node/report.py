@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from flashvisor import __version__
-from flashvisor.api.types import Disk, GuestReport, LogLine, Nic, NodeReport, Protection
+from flashvisor.api.types import (
+    BootReport,
+    Disk,
+    GenerationReport,
+    GuestReport,
+    LogLine,
+    Nic,
+    NodeReport,
+    Protection,
+)
 from flashvisor.errors import FlashvisorError
 from flashvisor.host import facts
 from flashvisor.host.clock import boot_seconds
@@ -29,12 +38,15 @@ if TYPE_CHECKING:
 
     from flashvisor.guests.driver import Driver
     from flashvisor.host.journal import Entry
+    from flashvisor.model.record import Boot
     from flashvisor.node.keeper import Record
     from flashvisor.node.machine import Machine
     from flashvisor.node.plan import Desired
     from flashvisor.node.problems import Problems
     from flashvisor.node.reconcile import Reconciler
+    from flashvisor.node.state import Generation, NodeState
     from flashvisor.node.timeline import Timeline
+    from flashvisor.node.wearkeeper import WearKeeper
 
 T = TypeVar("T")
 
@@ -49,11 +61,13 @@ class Sources:
     reconciler: Reconciler
     timeline: Timeline
     problems: Problems
+    state: NodeState
+    wear: WearKeeper
 
 
 def node_report(sources: Sources) -> NodeReport:
     """Returns the server at a glance. A part that cannot be asked is told as a problem, and the rest is there."""
-    memory = sources.machine.memory()
+    memory, flash = sources.machine.memory(), sources.wear.report()
     site = sources.reconciler.site()
     problems = list(sources.problems.all())
     return NodeReport(
@@ -73,7 +87,8 @@ def node_report(sources: Sources) -> NodeReport:
         disks=_asked(lambda: _disks(sources.machine), (), problems),
         protections=protections(_asked(lambda: sources.machine.firmware().flag("SecureBoot"), None, problems)),
         problems=tuple(problems),
-        flash_bytes_written=sources.machine.flash_bytes_written(),
+        flash_bytes_written=sources.machine.flash_bytes_written() or 0,
+        flash=flash,
     )
 
 
@@ -150,6 +165,28 @@ def guest_report(name: str, desired: Desired, record: Record, state: GuestState 
         answered=record.answered,
         restarts=record.restarts,
         problem=record.problem,
+    )
+
+
+def generation_reports(generations: Iterable[Generation]) -> tuple[GenerationReport, ...]:
+    """Returns the site's generations as they go over the wire, without their texts. Pure."""
+    return tuple(
+        GenerationReport(
+            generation=each.config.generation,
+            when=each.config.when,
+            who=each.config.who,
+            confirmed=each.confirmed,
+            size=len(each.config.site_toml.encode()),
+        )
+        for each in generations
+    )
+
+
+def boot_reports(boots: Iterable[Boot]) -> tuple[BootReport, ...]:
+    """Returns boots as they go over the wire. Pure."""
+    return tuple(
+        BootReport(when=each.when, image_id=each.image_id, version=each.version, slot=each.slot, ready=each.ready_s)
+        for each in boots
     )
 
 

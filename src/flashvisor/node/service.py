@@ -10,14 +10,15 @@ Example::
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport
-from flashvisor.errors import BadRequestError, UnknownGuestError
+from flashvisor.api.types import GuestReport, ImageReport, LogLine, NodeReport, SiteReport
+from flashvisor.errors import BadRequestError, UnknownGenerationError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
 from flashvisor.node.enrolment import enrol, take_keys_out
-from flashvisor.node.report import guest_report, log_lines, node_report
+from flashvisor.node.report import boot_reports, generation_reports, guest_report, log_lines, node_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
     from flashvisor.api.types import (
         ApplyReport,
         ApplyRequest,
+        BootReport,
         EnrolReport,
         EnrolRequest,
         FactoryResetRequest,
+        GenerationReport,
+        Installed,
+        Medium,
         PlanReport,
         PowerRequest,
         ReleaseRequest,
@@ -36,16 +41,34 @@ if TYPE_CHECKING:
         SiteReport,
         SlotsReport,
         StopRequest,
+        UpdateRequest,
     )
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.images import Incoming
     from flashvisor.node.keeper import Keeper
+    from flashvisor.node.newflash import Burning, NewFlash
     from flashvisor.node.plan import Desired
-    from flashvisor.node.slotkeeper import SlotKeeper
+    from flashvisor.node.sources import Source
+    from flashvisor.node.updates import Tell, Updates
 from flashvisor.node.report import Sources
 
 LOG_LINES = 500  # lines of the journal that an answer holds
 LOG_LIMIT = 10_000  # lines that may be asked for
+
+
+@dataclass(frozen=True)
+class FlashSide:
+    """What the API does to the server's flash.
+
+    Args:
+        updates: Takes releases into the slots.
+        new_flash: Burns a new flash device in place of a lost one.
+        wipe: Forgets all that the flash remembers.
+    """
+
+    updates: Updates
+    new_flash: NewFlash
+    wipe: Callable[[], None]
 
 
 class Service:
@@ -55,9 +78,8 @@ class Service:
         sources: Where reports come from, and what changes the server.
         keeper: The guests.
         hub: Their consoles.
-        slots: The slots of flash.
+        flash: The server's flash.
         on_power: Carries a reboot or power-off out; returns at once.
-        on_wipe: Forgets all that the flash remembers.
     """
 
     def __init__(
@@ -65,13 +87,12 @@ class Service:
         sources: Sources,
         keeper: Keeper,
         hub: ConsoleHub,
-        slots: SlotKeeper,
+        flash: FlashSide,
         *,
         on_power: Callable[[Power], None],
-        on_wipe: Callable[[], None],
     ) -> None:
-        self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, on_wipe
-        self._slots = slots
+        self._sources, self._keeper, self._hub, self._on_wipe = sources, keeper, hub, flash.wipe
+        self._updates, self._slots, self._new_flash = flash.updates, flash.updates.slots, flash.new_flash
         self._reconciler, self._on_power = sources.reconciler, on_power
 
     def node(self) -> NodeReport:
@@ -100,6 +121,29 @@ class Service:
     def site(self) -> SiteReport:
         """Returns the site in force."""
         return self._reconciler.site()
+
+    def site_history(self) -> tuple[GenerationReport, ...]:
+        """Returns the generations of the site that the flash remembers, newest first."""
+        return generation_reports(self._sources.state.history())
+
+    def site_generation(self, number: str) -> SiteReport:
+        """Returns one of them, whole.
+
+        Raises:
+            UnknownGenerationError: it is not remembered.
+        """
+        found = self._sources.state.history()
+        for each in found:
+            if str(each.config.generation) == number:
+                return SiteReport(
+                    generation=each.config.generation, site_toml=each.config.site_toml, confirmed=each.confirmed
+                )
+        known = ", ".join(str(each.config.generation) for each in found)
+        raise UnknownGenerationError(f"generation {number} of the site is not remembered", evidence=known)
+
+    def boots(self) -> tuple[BootReport, ...]:
+        """Returns the boots that the flash remembers, newest first."""
+        return boot_reports(self._sources.state.boots())
 
     def plan(self, request: ApplyRequest) -> PlanReport:
         """Returns what an apply would do; raises as `Reconciler.plan`."""
@@ -142,6 +186,10 @@ class Service:
         """Restarts into factory; raises as `SlotKeeper.factory_reset`."""
         self._slots.factory_reset(keep_site=request.keep_site)
 
+    def update(self, request: UpdateRequest, push: Source, tell: Tell) -> Installed:
+        """Takes a release in; raises as `Updates.run`."""
+        return self._updates.run(request, push, tell)
+
     def images(self) -> tuple[ImageReport, ...]:
         """Returns the images that the server holds, by SHA-256."""
         return tuple(self.image(sha256) for sha256 in sorted(self._reconciler.library().digests()))
@@ -164,6 +212,14 @@ class Service:
     def receive_image(self, sha256: str, size: int) -> AbstractContextManager[Incoming]:
         """Takes an image in; raises as `Reconciler.open_store` and `ImageStore.receive`."""
         return self._reconciler.open_store().receive(sha256, size)
+
+    def media(self) -> tuple[Medium, ...]:
+        """Returns the server's disks as flash devices to be."""
+        return self._new_flash.media()
+
+    def burn(self, name: str, serial: str | None, size: int) -> Burning:
+        """Begins to burn a disk; raises as `NewFlash.begin`."""
+        return self._new_flash.begin(name, serial, size)
 
     def guests(self) -> tuple[GuestReport, ...]:
         """Returns all guests of the site, by name."""

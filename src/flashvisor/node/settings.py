@@ -51,9 +51,19 @@ class Settings:
         return self.data / "ram"
 
     @property
+    def update(self) -> Path:
+        """Holds an image while it comes in: in RAM, and still there after a new start of the agent alone."""
+        return self.run / "update"
+
+    @property
     def consoles(self) -> Path:
         """Holds the guests' console sockets."""
         return self.run / "console"
+
+    @property
+    def memory_copy(self) -> Path:
+        """Holds what the server remembers while its flash is lost, for an agent that starts again."""
+        return self.run / "memory.ring"
 
 
 def parse_arguments(arguments: Sequence[str]) -> Settings:

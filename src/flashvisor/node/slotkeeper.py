@@ -7,14 +7,15 @@ plans, nor how a release comes here (updates.py)::
     if keeper.settle():       # a restart is under way: begin nothing
         return
     keeper.healthy()          # the API serves: what runs is committed already, or its trial goes on
-    keeper.install(image, Title(...))
+    keeper.install(image, manifest, force=False, probation=600.0, health_url="")
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,11 +41,13 @@ from flashvisor.model.record import Trial
 from flashvisor.model.slot import Slot, SlotState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from flashvisor.flash.device import FlashDevice
     from flashvisor.flash.update import SlotDevice
+    from flashvisor.model.release import Manifest
     from flashvisor.node.machine import Machine
     from flashvisor.node.problems import Problems
     from flashvisor.node.state import NodeState
@@ -68,12 +71,32 @@ class Guests(Protocol):
         """Returns in plain words which of these guests do not run or do not answer."""
 
 
-@dataclass(frozen=True)
-class Title:
-    """What is put into a slot: SHA-256 of the image, and its release's version."""
+class Slots(Protocol):
+    """The slots of a server: `SlotKeeper`, or `fakeslots.FakeSlots` of equal rank."""
 
-    sha256: str
-    version: str
+    def settle(self) -> bool:
+        """Settles what happened before this start; returns whether the server restarts."""
+
+    def healthy(self) -> None:
+        """The API serves."""
+
+    def heard(self) -> None:
+        """The owner has reached the server."""
+
+    def report(self, *, verify: bool = False) -> SlotsReport:
+        """Returns where all slots stand; `verify` has them read."""
+
+    def held(self) -> Iterable[bytes]:
+        """Yields each image that is in a slot, once, and reads it only when it is asked for."""
+
+    def install(self, image: Path, manifest: Manifest, *, force: bool, probation: float, health_url: str) -> None:
+        """Writes an image into the slot not in use, and restarts into it, on trial."""
+
+    def rollback(self, *, probation: float, health_url: str) -> None:
+        """Restarts into the other slot, on trial."""
+
+    def factory_reset(self, *, keep_site: bool) -> None:
+        """Restarts into factory."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,7 @@ class Tools:
         say: Tells the consoles.
         restart: Restarts the server once its guests are down; returns at once.
         book: Hears what was written to a slot: cause, and offset and length of each write in bytes.
+        writing: Surrounds the writing of a slot.
         wall: Seconds since 1970 UTC.
         boot_seconds: Seconds since the kernel started.
     """
@@ -95,6 +119,7 @@ class Tools:
     say: Callable[[str], None]
     restart: Callable[[], None]
     book: Callable[[str, Sequence[tuple[int, int]]], None]
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext
     wall: Callable[[], float] = clock.wall
     boot_seconds: Callable[[], float] = clock.boot_seconds
 
@@ -171,14 +196,23 @@ class SlotKeeper:
             missing.append(OWNER)
         return (*missing, *self._guests.silent(trial.guests))
 
-    def install(
-        self, image: Path, title: Title, *, force: bool = False, probation: float = 600.0, health_url: str = ""
-    ) -> None:
+    def held(self) -> Iterable[bytes]:
+        """Yields each image that is in a slot, once, the running one first; about 32 MB each."""
+        known = set()
+        running = self._look().running
+        for slot in sorted(Slot, key=lambda slot: slot is not running):
+            image = self._machine.image(slot)
+            digest = hashlib.sha256(image).digest()
+            if image and digest not in known:
+                known.add(digest)
+                yield image
+
+    def install(self, image: Path, manifest: Manifest, *, force: bool, probation: float, health_url: str) -> None:
         """Writes an image into the slot not in use, and restarts into it, on trial.
 
         Args:
             image: The signed image, verified.
-            title: What it is.
+            manifest: What it is.
             force: Try it even if it failed here before.
             probation: Seconds since the kernel's start that the trial may take.
             health_url: What is to answer in its trial; the owner is to reach the server if "".
@@ -192,12 +226,12 @@ class SlotKeeper:
             slot = target(view)
             need_space(self._tools.run, SCRATCH, "the slot's new content")
             with slot_content(image, slot, self._tools.run) as content:
-                release = Release(title.sha256, content_digest(content), title.version)
+                release = Release(manifest.sha256, content_digest(content), manifest.version)
                 trial = self._new_trial(probation, health_url)
                 plan = plan_update(view, release, self._tools.wall(), force=force, trial=trial)
                 self._carry_out(plan, content)
 
-    def rollback(self, *, probation: float = 600.0, health_url: str = "") -> None:
+    def rollback(self, *, probation: float, health_url: str) -> None:
         """Restarts into the other slot's image, which was healthy once, on trial.
 
         Raises:
@@ -316,7 +350,7 @@ class SlotKeeper:
         @contextmanager
         def writable(slot: Slot) -> Iterator[SlotDevice]:
             self._digests.pop(slot, None)
-            with self._machine.open_slot(slot, write=True) as device:
+            with self._tools.writing(), self._machine.open_slot(slot, write=True) as device:
                 yield device
 
         carry_out(

@@ -8,34 +8,54 @@ Owns what the records mean together. Does not own how they lie in flash (flash/r
     memory.confirmed()              # the newest confirmed generation, which boots use
     new = memory.propose(text, images, who="anna", when=now)
     memory.confirm(new.generation)
+    memory.history()                # generations, newest first
+    memory.wear(today)              # the ledger of wear, as the ring proves it
 """
 
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from flashvisor.errors import RecordFormatError
+from flashvisor.flash.wear import catch_up
 from flashvisor.model import record
-from flashvisor.model.record import Boot, Config, Confirm, Identity, ImageEntry, RecordKind, Slots
+from flashvisor.model.record import Boot, Config, Confirm, Identity, ImageEntry, RecordKind, Slots, Wear
 from flashvisor.model.release import Memory
+from flashvisor.model.slot import SlotState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import date
 
     from flashvisor.flash.ring import Record, Ring
 
-P = TypeVar("P", Identity, Config, Confirm, Slots, Memory)
+P = TypeVar("P", Identity, Config, Confirm, Boot, Slots, Wear, Memory)
 
 FACTORY_RESET = "factory reset"  # who, in the generation that ends all sites
 
 
-class NodeState:
-    """What the server remembers over boots. Any thread may call; the ring itself takes one at a time."""
+@dataclass(frozen=True)
+class Generation:
+    """A generation of the site, and whether it was confirmed."""
 
-    def __init__(self, ring: Ring) -> None:
+    config: Config
+    confirmed: bool
+
+
+class NodeState:
+    """What the server remembers over boots. Any thread may call; the ring itself takes one at a time.
+
+    Args:
+        ring: Where it is written. Appending may raise FlashLostError: nothing was written then.
+        lock: Held while the ring is written to, if somebody else changes it too.
+    """
+
+    def __init__(self, ring: Ring, lock: threading.Lock | None = None) -> None:
         self._ring = ring
-        self._lock = threading.Lock()
+        self._lock = lock or threading.Lock()
         self._unread: list[str] = []
 
     @property
@@ -68,13 +88,57 @@ class NodeState:
 
     def confirmed(self) -> Config | None:
         """Returns the newest confirmed generation of the site. Only such a one is used at boot."""
-        confirms = (self._read(item, Confirm) for item in self._ring.records(RecordKind.CONFIRM))
-        numbers = {confirm.generation for confirm in confirms if confirm}
+        numbers = self._confirmed_numbers()
         for item in reversed(self._ring.records(RecordKind.CONFIG)):
             config = self._read(item, Config)
             if config and (config.confirmed or config.generation in numbers):
                 return config if config.site_toml else None
         return None
+
+    def history(self) -> list[Generation]:
+        """Returns the generations of the site that the ring keeps (ringplan.KEEP_CONFIGS and more), newest first."""
+        numbers = self._confirmed_numbers()
+        configs = reversed(self._all(RecordKind.CONFIG, Config))
+        return [Generation(config, config.confirmed or config.generation in numbers) for config in configs]
+
+    def boots(self) -> list[Boot]:
+        """Returns the last boots that the ring keeps (ringplan.KEEP_BOOTS), newest first."""
+        return list(reversed(self._all(RecordKind.BOOT, Boot)))
+
+    def wear(self, day: date) -> Wear:
+        """Returns the ledger of wear: the newest one written, and what the ring itself wrote since.
+
+        Args:
+            day: Today, UTC: what came since is booked to it.
+        """
+        ledger, start = self._newest_wear()
+        told = [(item.cause, size) for item, size in self._ring.since(start)]
+        return catch_up(ledger, day, told, self._ring.bytes_written)
+
+    def unbooked_slots(self) -> int:
+        """Returns in how many slots writing began after the ledger was written: nobody booked how far it came."""
+        _, start = self._newest_wear()
+        begun: set[str] = set()
+        for item, _ in self._ring.since(start):
+            if item.kind == RecordKind.SLOTS and item.cause == "update" and (note := self._read(item, Slots)):
+                both = (("a", note.a), ("b", note.b))
+                begun |= {name for name, slot in both if slot.state is SlotState.WRITING}
+        return len(begun)
+
+    def note_wear(self, make: Callable[[int], Wear]) -> None:
+        """Writes the ledger of wear.
+
+        Args:
+            make: Returns it, given the bytes that the ring has written until then. Nothing is written in between.
+        """
+        with self._lock:
+            self._ring.append(RecordKind.WEAR, record.encode(make(self._ring.bytes_written)), cause="wear ledger")
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keeps records from being written meanwhile."""
+        with self._lock:
+            yield
 
     def propose(self, site_toml: str, images: Mapping[str, ImageEntry], *, who: str, when: float) -> Config:
         """Writes a new generation, not confirmed yet.
@@ -132,6 +196,19 @@ class NodeState:
     def _claims(self) -> list[Record]:
         # A number that any record has used is never given again, confirmed or not, readable or not.
         return [*self._ring.records(RecordKind.CONFIG), *self._ring.records(RecordKind.CONFIRM)]
+
+    def _confirmed_numbers(self) -> set[int]:
+        return {confirm.generation for confirm in self._all(RecordKind.CONFIRM, Confirm)}
+
+    def _newest_wear(self) -> tuple[Wear, int]:
+        """The newest ledger that can be read, and its record's number; an empty one, before all records, if none."""
+        for item in reversed(self._ring.records(RecordKind.WEAR)):
+            if ledger := self._read(item, Wear):
+                return ledger, item.sequence
+        return Wear(bytes_written=0), 0
+
+    def _all(self, kind: RecordKind, form: type[P]) -> list[P]:
+        return [payload for item in self._ring.records(kind) if (payload := self._read(item, form))]
 
     def _newest(self, kind: RecordKind, form: type[P]) -> P | None:
         for item in reversed(self._ring.records(kind)):

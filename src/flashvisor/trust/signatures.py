@@ -4,6 +4,7 @@ Source: UEFI 2.10, 8.2.2 (EFI_VARIABLE_AUTHENTICATION_2) and 32.4.1 (EFI_SIGNATU
 is secureboot.py::
 
     certificates(payload)       # DER, of all X.509 lists behind the signature
+    certificates_in_force(data) # of all X.509 lists in a variable that was read
 """
 
 from __future__ import annotations
@@ -39,6 +40,18 @@ def certificates(payload: bytes) -> tuple[bytes, ...]:
         return tuple(_lists(payload[TIME.size + length :]))
     except (struct.error, ValueError) as error:
         raise BadRequestError("a variable's content is not signed signature lists", evidence=str(error)) from error
+
+
+def certificates_in_force(content: bytes) -> tuple[bytes, ...]:
+    """Returns the X.509 certificates (DER) in a variable as firmware gives it: signature lists without a signature.
+
+    Raises:
+        BadRequestError: it is not of that form.
+    """
+    try:
+        return tuple(_lists(content))
+    except (struct.error, ValueError) as error:
+        raise BadRequestError("a variable's content is not signature lists", evidence=str(error)) from error
 
 
 def _lists(content: bytes) -> list[bytes]:

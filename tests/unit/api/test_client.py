@@ -7,12 +7,14 @@ import ssl
 from typing import TYPE_CHECKING
 
 import httpx
+import msgspec
 import pytest
 
 from flashvisor.api.address import Address
 from flashvisor.api.client import Client
-from flashvisor.api.types import ApplyRequest, GuestState
+from flashvisor.api.types import ApplyRequest, BurnNews, BurnReport, ErrorReport, GuestState
 from flashvisor.errors import (
+    DeviceFaultyError,
     DigestMismatchError,
     ForeignNodeError,
     NodeUnreachableError,
@@ -91,6 +93,37 @@ def test_errors_arrive_as_the_class_that_the_server_raised(client: Client, tmp_p
     with pytest.raises(DigestMismatchError) as mismatch:
         client.upload_image(tmp_path / "x", sha256="0" * 64)
     assert mismatch.value.evidence == "1 bytes"
+
+
+def burning(keyring: Keyring, *news: BurnNews) -> Client:
+    lines = b"".join(msgspec.json.encode(each) + b"\n" for each in news)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        request.read()
+        return httpx.Response(200, content=lines)
+
+    return Client(Address("alpha"), keyring, transport=httpx.MockTransport(answer))
+
+
+def test_a_burn_tells_what_was_sent_and_what_was_read_back(keyring: Keyring, tmp_path: Path) -> None:
+    path = tmp_path / "flash.img"
+    path.write_bytes(bytes(3 << 20))
+    done = BurnReport(device="/dev/sdb", size=3 << 20, sha256="ab", in_use=True)
+    seen: list[int] = []
+    with burning(keyring, BurnNews(compared=1 << 20), BurnNews(compared=2 << 20), BurnNews(done=done)) as client:
+        assert client.burn(path, "sdb", on_bytes=seen.append) == done
+    assert seen == [1 << 20, 1 << 20, 1 << 20, 1 << 20, 2 << 20]
+
+
+def test_a_burn_that_fails_or_breaks_off_after_all_was_sent(keyring: Keyring, tmp_path: Path) -> None:
+    path = tmp_path / "flash.img"
+    path.write_bytes(bytes(10))
+    error = ErrorReport(code="FV-HOST-008", what="other bytes")
+    failed = burning(keyring, BurnNews(compared=5), BurnNews(error=error))
+    with failed as client, pytest.raises(DeviceFaultyError, match="other bytes"):
+        client.burn(path, "sdb")
+    with burning(keyring, BurnNews(compared=5)) as client, pytest.raises(StrangeAnswerError, match="ended before"):
+        client.burn(path, "sdb")
 
 
 def test_an_error_of_a_later_version(client: Client, sim: NodeSim) -> None:

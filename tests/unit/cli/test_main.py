@@ -76,6 +76,7 @@ HELPERS = {
     "buildtools",
     "main",
     "nodebook",
+    "nodeflash",
     "output",
     "passphrase",
     "progress",

@@ -64,6 +64,11 @@ def test_the_newest_trust_is_kept_and_the_one_before() -> None:
     assert {number for number in kept([*trusts, *others]) if number < 10} == {2, 3}
 
 
+def test_a_ledger_of_wear_leaves_the_one_before_it() -> None:
+    ledgers = [Record(sequence, RecordKind.WEAR, b"{}", "wear ledger") for sequence in (1, 2, 3)]
+    assert kept(ledgers) == {2, 3}
+
+
 @pytest.mark.parametrize("kind", [RecordKind.IDENTITY, RecordKind.TRUST])
 def test_a_flipped_bit_in_either_copy_leaves_what_is_burnt_twice(kind: RecordKind) -> None:
     first = plan_append(State(GEOMETRY), kind, b"anna", "burn")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flashvisor.errors import DeviceError, DeviceFaultyError
-from flashvisor.host.block import BlockFile, disk_facts, disks
+from flashvisor.host.block import BlockFile, disk_facts, disks, identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,3 +179,26 @@ def test_use_outside_the_with_block_is_a_bug(tmp_path: Path) -> None:
         pass
     with pytest.raises(RuntimeError, match="with"):
         device.read(0, 0)
+
+
+def test_what_is_pulled_stays_open_and_is_not_present(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(bytes(10))
+    before = identity(path)
+    with BlockFile(path) as device:
+        assert device.present
+        path.unlink()
+        assert not device.present
+        assert identity(path) == ""
+        # While the old one is open, its number is not used again.
+        path.write_bytes(bytes(10))
+        assert identity(path) not in ("", before)
+        device.reread_table()  # a file has none, and does not mind
+
+
+def test_a_device_can_be_closed_before_the_block_ends(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(bytes(10))
+    with BlockFile(tmp_path / "image") as device:
+        device.close()
+        with pytest.raises(RuntimeError, match="with"):
+            device.read(0, 1)

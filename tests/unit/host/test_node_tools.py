@@ -86,6 +86,17 @@ def test_waiting_for_a_device_ends_at_once_or_at_its_limit() -> None:
     assert not uevent.wait_until(lambda: False, limit=0)
 
 
+def test_news_of_udev_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[socket.socket] = []
+    news = uevent.news()
+    monkeypatch.setattr(uevent, "drop_news", heard.append)
+    next(news)
+    assert heard == [], "it listens before it waits: what happens meanwhile is not missed"
+    next(news)
+    assert len(heard) == 1
+    news.close()
+
+
 def test_networkd_files_are_made_exactly_ours(tmp_path: Path) -> None:
     (tmp_path / "80-theirs.network").write_text("theirs")
     (tmp_path / "50-fv-old.network").write_text("old")

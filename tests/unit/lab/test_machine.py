@@ -33,7 +33,7 @@ qemu-system-x86_64
 -chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-tis,tpmdev=tpm0
 -drive if=none,id=flash,format=raw,file=/rack/alpha/flash.img
 -device qemu-xhci,id=usb
--device usb-storage,bus=usb.0,drive=flash,removable=on,serial=lab-flash
+-device usb-storage,id=stick,bus=usb.0,drive=flash,removable=on,serial=lab-flash
 -drive if=none,id=data0,format=raw,discard=unmap,file=/rack/alpha/data0.img
 -device nvme,drive=data0,serial=lab-data0
 -netdev user,id=uplink,hostfwd=tcp:127.0.0.1:20443-:443

@@ -37,4 +37,4 @@ def test_nothing_else_is_served() -> None:
 
 def test_placeholders_are_plain() -> None:
     names = {name for route in ALL for name in re.findall(r"{(\w+)}", route.template)}
-    assert names <= {"name", "sha256"}
+    assert names <= {"generation", "name", "sha256"}

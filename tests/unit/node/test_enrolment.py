@@ -12,11 +12,11 @@ from flashvisor.api.types import FirmwareWrite
 from flashvisor.errors import BadRequestError, FirmwareVariableError, LockoutError
 from flashvisor.host.efivars import EfiVars
 from flashvisor.model.bootentry import GLOBAL
-from flashvisor.node.enrolment import check, enrol, refuse_lockout, take_keys_out
+from flashvisor.node.enrolment import check, enrol, refuse_lockout, refused_slots, take_keys_out
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.trust.certificates import to_der
 from flashvisor.trust.secureboot import Payload, enrolment, release
-from flashvisor.trust.signatures import VENDORS
+from flashvisor.trust.signatures import CERT_X509, VENDORS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,3 +103,18 @@ def test_only_pks_deletion_takes_keys_out(machine: FakeMachine, keyring: Keyring
     for each in writes_of(keyring):
         with pytest.raises(BadRequestError, match="deletion of PK"):
             take_keys_out(machine, each)
+
+
+def test_which_slots_firmware_would_refuse(
+    machine: FakeMachine, keyring: Keyring, stranger: Keyring, tmp_path: Path
+) -> None:
+    (signed,) = [each.data for each in enrolment(keyring, NOW) if each.name == "db"]
+    lists = signed[signed.index(CERT_X509.bytes_le) :]
+    machine.variables.write("db", VENDORS["db"], 7, lists)
+    machine.signed["a"] = signed_by(stranger)
+    assert refused_slots(machine) == (), "Secure Boot is off"
+    (tmp_path / f"SecureBoot-{GLOBAL}").write_bytes(bytes([6, 0, 0, 0, 1]))
+    assert refused_slots(machine) == ("a",)
+    machine.variables.write("db", VENDORS["db"], 7, b"no lists")
+    with pytest.raises(BadRequestError, match="not signature lists"):
+        refused_slots(machine)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def sources(made: Server) -> Sources:
     timeline = Timeline(lambda _: None, lambda: 1.0)
-    return Sources("alpha", made.machine, made.driver, made.reconciler, timeline, made.problems)
+    return Sources("alpha", made.machine, made.driver, made.reconciler, timeline, made.problems, made.state, made.wear)
 
 
 def test_a_guest_at_a_glance() -> None:

@@ -123,7 +123,7 @@ def with_trial(server: Server) -> None:
         assert started is slot
         keeper.settle()
         keeper.healthy()
-    keeper.rollback(probation=100.0)
+    keeper.rollback(probation=100.0, health_url="")
     assert server.restarted.is_set()
 
 
@@ -222,7 +222,7 @@ def test_a_trial_whose_time_is_up_goes_back_and_says_why(server: Server) -> None
 def test_there_is_nothing_to_go_back_to_on_a_new_server(server: Server) -> None:
     _, keeper, _ = server.start()
     with pytest.raises(NoRollbackError):
-        keeper.rollback()
+        keeper.rollback(probation=100.0, health_url="")
 
 
 def test_a_factory_reset_forgets_the_site_if_asked(server: Server) -> None:

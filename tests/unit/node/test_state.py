@@ -54,8 +54,37 @@ def test_a_generation_burnt_in_as_confirmed_needs_no_confirm(flash: FlashSim) ->
     assert opened(flash).confirmed() == burnt
 
 
+def test_the_history_tells_who_applied_what_and_whether_it_stayed(flash: FlashSim) -> None:
+    state = opened(flash)
+    state.confirm(propose(state).generation)
+    propose(state, SITE + "\n")
+    state.confirm(propose(state, SITE + "\n\n").generation)
+    again = opened(flash).history()
+    assert [(each.config.generation, each.confirmed) for each in again] == [(3, True), (2, False), (1, True)]
+    assert [each.config.site_toml for each in again] == [SITE + "\n\n", SITE + "\n", SITE]
+    assert {(each.config.who, each.config.when) for each in again} == {("anna", 1.0)}
+
+
+def test_at_least_32_generations_and_64_boots_are_remembered(flash: FlashSim) -> None:
+    state = opened(flash)
+    for number in range(70):
+        propose(state, SITE + "\n" * number)
+        state.note_boot(Boot(when=float(number), image_id="x", version="0"))
+    again = opened(flash)
+    assert [each.config.generation for each in again.history()] == list(range(70, 38, -1))
+    assert [boot.when for boot in again.boots()] == [float(number) for number in range(69, 5, -1)]
+
+
 def test_numbers_are_never_given_twice(flash: FlashSim) -> None:
     assert [propose(opened(flash)).generation for _ in range(3)] == [1, 2, 3]
+
+
+def test_what_is_known_of_releases_is_remembered(flash: FlashSim) -> None:
+    assert opened(flash).trust() is None
+    opened(flash).remember(Memory(root=b"1"))
+    opened(flash).remember(Memory(root=b"2", release="1.1"))
+    assert opened(flash).trust() == Memory(root=b"2", release="1.1")
+    assert [row.cause for row in Ring.open(flash).records(RecordKind.TRUST)][-1] == "update"
 
 
 def test_the_identity_is_read_back(flash: FlashSim) -> None:

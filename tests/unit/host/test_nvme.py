@@ -1,0 +1,32 @@
+"""The SMART log of NVMe devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flashvisor.errors import DeviceFaultyError
+from flashvisor.host.nvme import SmartLog, parse_log, read_log
+
+# The log of QEMU 10.0's NVMe device, up to the last byte that is not 0.
+QEMU = bytes.fromhex("00 43 01 64 00 00".replace(" ", "")).ljust(512, b"\0")
+
+
+def test_a_new_device() -> None:
+    assert parse_log(QEMU) == SmartLog(used=0.0, spare=1.0, warnings=())
+
+
+@pytest.mark.parametrize(("bit", "word"), [(0, "spare"), (2, "degraded"), (3, "no more writes")])
+def test_warnings_in_words(bit: int, word: str) -> None:
+    found = parse_log(bytes([1 << bit, 0, 0, 9, 10, 255]).ljust(512, b"\0"))
+    assert (found.used, found.spare) == (2.55, 0.09)
+    (words,) = found.warnings
+    assert word in words
+
+
+def test_what_is_no_nvme_device_cannot_be_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file", tmp_path / "gone", Path("/dev/null")):
+        with pytest.raises(DeviceFaultyError, match="cannot be asked"):
+            read_log(path)

@@ -1066,6 +1066,13 @@ class NoFreePortError(LabError):
     advice = "Name another port, or take down servers that are no longer needed: `flashvisor lab list`."
 
 
+class WriteLogError(LabError):
+    """A log of what was written to a virtual server's flash is not one, or ends in the middle of an entry."""
+
+    code = "FV-LAB-011"
+    advice = "Give QEMU time to end before the log is read: `flashvisor lab power NAME off`."
+
+
 def catalogue() -> dict[str, type[FlashvisorError]]:
     """All error classes that have a code, by code."""
 

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from flashvisor.flash.slots import target
 from flashvisor.flash.update import BLOCK
 from flashvisor.model.record import Config, RecordKind, encode
 from flashvisor.model.slot import Slot
@@ -213,7 +214,7 @@ def update_many(server: SlotSim, count: int) -> tuple[int, int, int]:
     differing = 0
     for number in range(count):
         content = (NEW, THIRD, OLD)[number % 3]
-        old = server.slot(Slot.B if server.running is Slot.A else Slot.A)
+        old = server.slot(target(server.view()))
         differing += sum(old[at : at + BLOCK] != content[at : at + BLOCK] for at in range(0, len(content), BLOCK))
         server.update(content)
         server.settle()

@@ -189,6 +189,15 @@ def test_what_qemu_refuses_is_told_in_its_words_and_leaves_nothing(rack: Rack, s
     assert running(rack) == []
 
 
+def test_a_server_with_a_write_log_starts_and_starts_again(rack: Rack, spec: ServerSpec) -> None:
+    server = rack.up(replace(spec, write_log=True))
+    for _ in range(2):
+        server.wait_for(FIRMWARE_LOOKED, LIMIT)
+        server.power_off()
+        assert not [entry for entry in server.resting_flash.writes() if entry.length]  # firmware only reads
+        server.power_on()
+
+
 def test_a_port_that_was_taken_while_the_server_was_off(rack: Rack, spec: ServerSpec) -> None:
     server = rack.up(spec)
     server.power_off()

@@ -80,6 +80,7 @@ class ServerSpec:
         switch_nic: The card on the rack's switch.
         qemu: The program that is the server (image/labqemu.py); None: this machine's own.
         system_disk: What the first data disk is a copy of, at most as large as it; None: it is blank.
+        write_log: Whether every write to the flash is kept, in order, with the flushes between them (writelog.py).
     """
 
     name: str
@@ -96,6 +97,7 @@ class ServerSpec:
     switch_nic: NicModel = NicModel.E1000E
     qemu: Path | None = None
     system_disk: Path | None = None
+    write_log: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class Paths:
     def flash(self) -> Path:
         """The flash device."""
         return self.directory / "flash.img"
+
+    @property
+    def write_log(self) -> Path:
+        """What was written to the flash since it was put in, over all power-ons."""
+        return self.directory / "flash.writes"
 
     @property
     def pulled_flash(self) -> Path:
@@ -158,7 +165,7 @@ def qemu_argv(spec: ServerSpec, paths: Paths, wiring: Wiring, accel: Accel) -> l
         *_firmware(paths),
         *_watchdog(spec.watchdog),
         *(_tpm() if spec.tpm else []),
-        *_flash(paths),
+        *_flash(spec, paths),
         *_data_disks(spec, paths),
         *_network(spec, wiring),
         *_consoles(paths),
@@ -208,9 +215,23 @@ def _tpm() -> list[str]:
     ]  # fmt: skip
 
 
-def _flash(paths: Paths) -> list[str]:
+def logged(medium: Path, log: Path) -> str:
+    """Returns QEMU's options of a raw medium whose writes are logged. Both files exist; the log may be empty.
+
+    Source: QEMU's qapi/block-core.json, BlockdevOptionsBlklogwrites.
+    """
+    return (
+        f"driver=blklogwrites,file.driver=raw,file.file.driver=file,file.file.filename={_value(medium)},"
+        # The log's count of entries is written with each entry: a plug that is pulled loses none of them. Our own
+        # machine keeps its power, so that nothing of the log needs to be flushed.
+        f"log.driver=file,log.filename={_value(log)},log.cache.no-flush=on,log-append=on,log-super-update-interval=1"
+    )
+
+
+def _flash(spec: ServerSpec, paths: Paths) -> list[str]:
+    plain = f"format=raw,file={_value(paths.flash)}"
     return [
-        "-drive", f"if=none,id=flash,format=raw,file={_value(paths.flash)}",
+        "-drive", f"if=none,id=flash,{logged(paths.flash, paths.write_log) if spec.write_log else plain}",
         "-device", "qemu-xhci,id=usb",
         # No bootindex: with one, OVMF rewrites BootOrder at every start, and try-then-commit lives in BootOrder.
         "-device", f"usb-storage,id={FLASH_ID},bus={FLASH_BUS},drive=flash,removable=on,serial={FLASH_SERIAL}",

@@ -139,6 +139,8 @@ class Rack:
         shutil.rmtree(half.directory, ignore_errors=True)
         half.directory.mkdir(parents=True)
         copy_sparse(spec.flash, half.flash)
+        if spec.write_log:
+            half.write_log.touch()
         shutil.copyfile(spec.firmware_vars, half.firmware_vars)
         if spec.system_disk:
             copy_sparse(spec.system_disk, half.data_disk(0))

@@ -7,6 +7,7 @@ Owns what can be done with a server that is in the rack. Does not own its coming
     server.power_off()                  # the plug is pulled
     server.power_on()
     server.forward(8080)                # returns the port of 127.0.0.1 that leads there
+    server.resting_flash.corrupt("a", 70_000)  # off: a bit tips over
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,12 @@ from flashvisor.host.locks import exclusive
 from flashvisor.lab import power as switch
 from flashvisor.lab.flashslot import FlashSlot
 from flashvisor.lab.machine import API_PORT, SERIAL_SOCKET, UPLINK, Accel, Paths
+from flashvisor.lab.restingflash import RestingFlash
 from flashvisor.lab.seriallog import LOOK, Moment, SerialLog, Tail, last_lines, settle
 from flashvisor.lab.state import read_server, read_servers, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import Self
 
@@ -192,6 +195,11 @@ class Server:
         """Where the flash device is pulled and put in while the server runs."""
         return FlashSlot(self.paths, self._monitor)
 
+    @property
+    def resting_flash(self) -> RestingFlash:
+        """The flash device while the server is off."""
+        return RestingFlash(self.paths, self._at_rest)
+
     def forward(self, guest_port: int, host_port: int | None = None) -> int:
         """Leads a TCP port of 127.0.0.1 to a port of the server, now and after every power-on.
 
@@ -317,6 +325,13 @@ class Server:
         if power is None:
             raise ServerOffError(f"{self.name} is off")
         return power
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        with exclusive(self._lock):
+            if self.power is PowerState.ON:
+                raise ServerOnError(f"{self.name} runs: its flash is in use")
+            yield
 
     def _monitor(self) -> qemu_system.Qmp:
         if not processes.alive(self._power().qemu):

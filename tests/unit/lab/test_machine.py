@@ -113,5 +113,17 @@ def test_a_comma_in_a_path_stays_in_the_path() -> None:
     assert "if=none,id=flash,format=raw,file=/rack,,1/alpha/flash.img" in argv
 
 
+def test_a_write_log_lies_between_the_device_and_its_file() -> None:
+    plain, drives = after(call(), "-drive"), after(call(replace(SPEC, write_log=True)), "-drive")
+    assert [drive for drive in drives if drive not in plain] == [
+        "if=none,id=flash,driver=blklogwrites,file.driver=raw,file.file.driver=file,"
+        "file.file.filename=/rack/alpha/flash.img,log.driver=file,log.filename=/rack/alpha/flash.writes,"
+        "log.cache.no-flush=on,log-append=on,log-super-update-interval=1"
+    ]
+    assert [drive for drive in plain if drive not in drives] == [
+        "if=none,id=flash,format=raw,file=/rack/alpha/flash.img"
+    ]
+
+
 def test_servers_have_different_uuids_and_each_the_same_always() -> None:
     assert server_uuid("alpha") == server_uuid("alpha") != server_uuid("beta")

@@ -16,13 +16,15 @@ from flashvisor.errors import (
     ServerDiedError,
     ServerExistsError,
     ServerOffError,
+    ServerOnError,
     UnknownServerError,
     UnreadableFileError,
 )
+from flashvisor.flash.layout import DEVICE_SIZE, PARTITIONS
 from flashvisor.lab import rack as rack_module
 from flashvisor.lab.machine import API_PORT, ServerSpec
 from flashvisor.lab.rack import Rack, default_root
-from flashvisor.lab.server import PowerState
+from flashvisor.lab.server import PowerState, Server
 from flashvisor.lab.state import read_server
 
 if TYPE_CHECKING:
@@ -81,6 +83,45 @@ def test_a_forward_of_a_server_that_is_off_is_kept_for_its_next_start(rack: Rack
     port = server.forward(22)
     assert server.forward(22) == port
     assert server.forwards == {API_PORT: server.api_port, 22: port}
+
+
+@pytest.fixture
+def flashy(rack: Rack, spec: ServerSpec) -> Server:
+    """A server whose flash is as large as real ones are, with a write log."""
+    with spec.flash.open("r+b") as file:
+        file.truncate(DEVICE_SIZE)
+    return rack.up(replace(spec, write_log=True))
+
+
+def test_one_bit_of_one_partition_is_flipped_and_flipped_back(flashy: Server, spec: ServerSpec) -> None:
+    flashy.resting_flash.corrupt("b", 70_000, bit=3)
+    before, after = spec.flash.read_bytes(), flashy.paths.flash.read_bytes()
+    place = PARTITIONS["b"].start + 70_000
+    assert after[place] == before[place] ^ 8
+    assert after[:place] + after[place + 1 :] == before[:place] + before[place + 1 :]
+    flashy.resting_flash.corrupt("b", 70_000, bit=3)
+    assert flashy.paths.flash.read_bytes() == before
+    with pytest.raises(ValueError, match="outside"):
+        flashy.resting_flash.corrupt("b", PARTITIONS["b"].size)
+
+
+def test_the_flash_of_a_server_that_runs_is_left_alone(flashy: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "power", PowerState.ON)
+    before = flashy.paths.flash.read_bytes()
+    with pytest.raises(ServerOnError, match="alpha runs"):
+        flashy.resting_flash.corrupt("a", 0)
+    with pytest.raises(ServerOnError, match="alpha runs"):
+        flashy.resting_flash.writes()
+    assert flashy.paths.flash.read_bytes() == before
+
+
+def test_a_write_log_is_there_when_it_was_ordered(flashy: Server, rack: Rack, spec: ServerSpec) -> None:
+    assert flashy.paths.write_log.read_bytes() == b""  # QEMU refuses a log that is not there
+    assert flashy.resting_flash.writes() == ()
+    other = rack.up(replace(spec, name="beta"))
+    assert not other.paths.write_log.exists()
+    with pytest.raises(RuntimeError, match="beta keeps no write log"):
+        other.resting_flash.writes()
 
 
 def test_a_name_is_taken_once(rack: Rack, spec: ServerSpec) -> None:

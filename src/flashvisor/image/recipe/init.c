@@ -2,15 +2,22 @@
  *
  * The root stays one compressed file in RAM (SquashFS over a loop device), so that it costs its compressed size and
  * cannot be made writable. Built against the kernel's nolibc: no library, a few KB. Anything that fails ends this
- * program, which is a kernel panic and, panic=10 later, a reset.
- * Sources: loop(4), mount(2), Documentation/filesystems/ramfs-rootfs-initramfs.rst.
+ * program, which is a kernel panic and, panic=10 later, a reset. What hangs is reset by the watchdog, which is
+ * started here and goes on counting when it is closed, until systemd opens it and feeds it.
+ * Sources: loop(4), mount(2), syslog(2), Documentation/filesystems/ramfs-rootfs-initramfs.rst,
+ * Documentation/watchdog/watchdog-api.rst.
  */
 
 #include "nolibc.h"
 #include <linux/loop.h>
+#include <linux/watchdog.h>
 
 #define ROOT "/root"
 #define LOOP "/dev/loop0"
+#define WATCHDOG "/dev/watchdog0" /* the one that systemd takes; its drivers are in the kernel */
+#define WATCHDOG_SECONDS 60
+#define CONSOLE_OFF 6 /* syslog(2) */
+#define CONSOLE_ON 7
 
 static char *const argv[] = { "/usr/lib/systemd/systemd", NULL };
 static char *const envp[] = { "PATH=/usr/sbin:/usr/bin", NULL };
@@ -21,6 +28,21 @@ static int fail(const char *what)
 	write(2, what, strlen(what));
 	write(2, "\n", 1);
 	return 1;
+}
+
+/* Not every server has one: the agent tells whether it does. */
+static void start_watchdog(void)
+{
+	int seconds = WATCHDOG_SECONDS;
+	int watchdog = open(WATCHDOG, O_WRONLY);
+
+	if (watchdog < 0)
+		return;
+	ioctl(watchdog, WDIOC_SETTIMEOUT, &seconds);
+	/* "watchdog did not stop!", says the kernel. That is what is wanted, and no news for the consoles. */
+	syscall(__NR_syslog, CONSOLE_OFF, 0, 0);
+	close(watchdog);
+	syscall(__NR_syslog, CONSOLE_ON, 0, 0);
 }
 
 static int attach(void)
@@ -38,6 +60,7 @@ int main(void)
 	mkdir(ROOT, 0755);
 	if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755"))
 		return fail("mount /dev");
+	start_watchdog();
 	if (attach())
 		return fail("attach the root to " LOOP);
 	if (mount(LOOP, ROOT, "squashfs", MS_RDONLY, 0))

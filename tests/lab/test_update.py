@@ -1,0 +1,221 @@
+"""Updates on real firmware: tried, committed or given up, gone back to, and a plug that is pulled meanwhile.
+
+The tests build on one another, as a server's life does. What a server may run after a cut of power, at every event, is
+proven in simulation (tests/sim/cuts.py); here, that firmware, flash and the agent do as the simulation does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flashvisor.api import trial
+from flashvisor.api.flashtypes import Installed, RollbackRequest, UpdateRequest
+from flashvisor.api.rollout import wait_for_guests
+from flashvisor.cli.buildtools import open_cache
+from flashvisor.errors import ReleaseFailedBeforeError, RollbackError, TooFewSignaturesError, TrialFailedError
+from flashvisor.flash.layout import PARTITIONS
+from flashvisor.host import clock
+from flashvisor.image.flashfile import flash_image
+from flashvisor.image.publication import Order, publish
+from flashvisor.lab.machine import ServerSpec
+from flashvisor.lab.rack import Rack
+from flashvisor.lab.trial import READY_LIMIT, connect, run_site
+
+from .conftest import BUILD
+from .variants import Variants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flashvisor.api.flashtypes import SlotsReport
+    from flashvisor.image.build import BuildResult
+    from flashvisor.lab.server import Server
+    from flashvisor.lab.trial import Materials
+    from flashvisor.trust.keyring import Keyring
+
+pytestmark = pytest.mark.lab
+
+MEMORY = 2 << 30  # bytes
+GUEST_LIMIT = 300.0  # seconds, under emulation, on a busy machine
+PROBATION = 120.0  # seconds; the kernel of a server that is to fail its trial counts them
+SITE = f"""
+schema = 1
+[node]
+name = "alpha"
+[storage.main]
+serial = "lab-data0"
+[network.inside]
+subnet = "10.77.0.0/24"
+nat = true
+[image.hello]
+file = "{BUILD}/appliances/hello.efi"
+[guest.hello]
+image = "hello"
+memory = "64MiB"
+nics = [{{ network = "inside", address = "10.77.0.10" }}]
+forwards = [{{ port = 8080, to = 80 }}]
+"""
+
+
+@pytest.fixture(scope="module")
+def variants(owner: Keyring, built_image: BuildResult) -> Variants:
+    return Variants(open_cache(), owner, built_image.unsigned)
+
+
+@pytest.fixture(scope="module")
+def releases(owner: Keyring, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The owner's repository; each test publishes into it."""
+    owner.founded()
+    return tmp_path_factory.mktemp("releases") / "dir"
+
+
+@pytest.fixture(scope="module")
+def server(
+    files: Materials, owner: Keyring, built_image: BuildResult, tmp_path_factory: pytest.TempPathFactory, releases: Path
+) -> Iterator[Server]:
+    """A server as it was shipped, with a guest that answers."""
+    assert releases
+    place = tmp_path_factory.mktemp("update")
+    (place / "site.toml").write_text(SITE)
+    rack = Rack(place / "rack")
+    try:
+        flash = flash_image(built_image.efi, place / "flash.img", owner.founded(), "alpha")
+        server = rack.up(ServerSpec(name="alpha", flash=flash, memory=MEMORY, qemu=files.qemu))
+        server.wait_for("stage=ready", READY_LIMIT)
+        run_site(server, owner, place / "site.toml")
+        with connect(server, owner) as client:
+            wait_for_guests(client, ["hello"], GUEST_LIMIT)
+        yield server
+    finally:
+        rack.down_all()
+
+
+def put(server: Server, owner: Keyring, releases: Path, image: Path, version: str) -> Installed:
+    """Publishes an image and pushes it; returns once the server restarts into it."""
+    publish(image, releases, owner, open_cache(), Order(version=version))
+    with connect(server, owner) as client:
+        return client.update(UpdateRequest(told=clock.wall(), probation=PROBATION), releases)
+
+
+def watch(server: Server, owner: Keyring, installed: Installed) -> SlotsReport:
+    return trial.watch(lambda: connect(server, owner), installed, PROBATION + trial.RESTART)
+
+
+def slots(server: Server, owner: Keyring) -> SlotsReport:
+    with connect(server, owner) as client:
+        return client.slots(verify=True)
+
+
+def wait_back(server: Server, owner: Keyring, running: str, since: int) -> SlotsReport:
+    """Waits until a server is ready in a slot, whatever it started from in between."""
+    for _ in clock.ticks(1.0, READY_LIMIT * 2):
+        server.wait_for("stage=ready", READY_LIMIT, since=since)
+        report = slots(server, owner)
+        if report.running == running:
+            return report
+    raise AssertionError(f"slot {running} never ran: {report}")
+
+
+def factory(server: Server) -> str:
+    """The digest of factory's bytes, read from outside."""
+    region = PARTITIONS["factory"]
+    with server.paths.flash.open("rb") as flash:
+        flash.seek(region.start)
+        return hashlib.sha256(flash.read(region.size)).hexdigest()
+
+
+def test_a_release_is_downloaded_in_part_tried_and_committed(
+    server: Server, owner: Keyring, releases: Path, variants: Variants
+) -> None:
+    before = factory(server)
+    installed = put(server, owner, releases, variants.another(2), "0.2")
+    assert installed.downloaded < 0.35 * (installed.downloaded + installed.reused)
+    report = watch(server, owner, installed)
+    assert (report.running, report.committed) == ("b", "b")
+    with connect(server, owner) as client:
+        wait_for_guests(client, ["hello"], GUEST_LIMIT)
+        node = client.node()
+    assert node.problems == ()
+    assert [row.intact for row in slots(server, owner).slots] == [True, True]
+    assert factory(server) == before
+
+
+def test_the_same_release_again_changes_nothing(server: Server, owner: Keyring, releases: Path) -> None:
+    with connect(server, owner) as client:
+        assert client.update(UpdateRequest(told=clock.wall()), releases).already
+
+
+def test_an_image_that_panics_is_given_up_and_not_tried_again(
+    server: Server, owner: Keyring, releases: Path, variants: Variants
+) -> None:
+    installed = put(server, owner, releases, variants.panics(), "0.3")
+    with pytest.raises(TrialFailedError, match=r"reset or lost power before it was healthy.* in slot b"):
+        watch(server, owner, installed)
+    with connect(server, owner) as client, pytest.raises(ReleaseFailedBeforeError):
+        client.update(UpdateRequest(told=clock.wall()), releases)
+
+
+def test_an_image_that_breaks_a_guest_goes_back_by_itself_and_says_why(
+    server: Server, owner: Keyring, releases: Path, variants: Variants
+) -> None:
+    installed = put(server, owner, releases, variants.breaks_guests(), "0.4")
+    with pytest.raises(TrialFailedError, match="guest hello does not run"):
+        watch(server, owner, installed)
+    with connect(server, owner) as client:
+        wait_for_guests(client, ["hello"], GUEST_LIMIT)
+
+
+def test_what_a_stranger_signed_and_what_is_older_is_refused(
+    server: Server, owner: Keyring, releases: Path, stranger: Keyring, variants: Variants, tmp_path: Path
+) -> None:
+    theirs = variants.signed_by(stranger, tmp_path / "theirs.efi")
+    publish(theirs, tmp_path / "theirs", stranger.founded(), open_cache(), Order(version="9.0"))
+    old = tmp_path / "old"
+    publish(variants.another(2), old, owner, open_cache(), Order(version="0.2"))
+    with connect(server, owner) as client:
+        with pytest.raises(TooFewSignaturesError):
+            client.update(UpdateRequest(told=clock.wall()), tmp_path / "theirs")
+        with pytest.raises(RollbackError):
+            client.update(UpdateRequest(told=clock.wall()), old)
+
+
+def test_another_good_release_and_back_to_the_one_before(
+    server: Server, owner: Keyring, releases: Path, variants: Variants
+) -> None:
+    report = watch(server, owner, put(server, owner, releases, variants.another(5), "0.5"))
+    assert (report.running, report.committed) == ("a", "a")
+    with connect(server, owner) as client:
+        client.rollback(RollbackRequest(probation=PROBATION))
+    old = next(row for row in report.slots if row.slot == "b")
+    back = trial.watch(
+        lambda: connect(server, owner), Installed(version=old.version, image=old.image), PROBATION + trial.RESTART
+    )
+    assert (back.running, back.committed) == ("b", "b")
+
+
+def test_a_plug_that_is_pulled_during_a_trial_leads_back(
+    server: Server, owner: Keyring, releases: Path, variants: Variants
+) -> None:
+    since = server.position()
+    put(server, owner, releases, variants.another(6), "0.6")
+    server.wait_for("stage=agent", READY_LIMIT, since=since)
+    server.power_off()
+    server.power_on()
+    report = wait_back(server, owner, "b", 0)
+    assert [row.version for row in report.failed][-1] == "0.6"
+    with connect(server, owner) as client:
+        wait_for_guests(client, ["hello"], GUEST_LIMIT)
+
+
+def test_back_to_factory_with_the_site(server: Server, owner: Keyring) -> None:
+    since = server.position()
+    with connect(server, owner) as client:
+        client.factory_reset(keep_site=True)
+    report = wait_back(server, owner, "factory", since)
+    assert (report.committed, report.recovery) == ("factory", False)
+    with connect(server, owner) as client:
+        wait_for_guests(client, ["hello"], GUEST_LIMIT)

@@ -1,7 +1,7 @@
 """What a flash device says of its own wear.
 
 eMMC tells, and the kernel shows it in /sys (JESD84-B51, EXT_CSD 267 to 269); NVMe is asked (nvme.py); USB sticks and SD
-cards have no way to tell. SATA would need smartctl, which does not fit (docs/adr/0025).
+cards have no way to tell. SATA would need smartctl; Debian's does not fit (docs/adr/0025).
 
 Example::
 
@@ -75,8 +75,8 @@ def _nvme(device: Path) -> Health:
         log = nvme.read_log(device)
     except DeviceFaultyError as error:
         return Health("NVMe", error.what)
-    words = (f"{log.used:.0%} of its life is used up", f"{log.spare:.0%} of its spare blocks are left", *log.warnings)
-    return Health("NVMe", ", ".join(words), log.used)
+    spare = [] if log.spare is None else [f"{log.spare:.0%} of its spare blocks are left"]
+    return Health("NVMe", ", ".join([f"{log.used:.0%} of its life is used up", *spare, *log.warnings]), log.used)
 
 
 def _number(word: str) -> int:

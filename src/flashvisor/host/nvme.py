@@ -40,10 +40,16 @@ WARNINGS = {
 
 @dataclass(frozen=True)
 class SmartLog:
-    """What the device says: share of its life used up (may exceed 1), of spare blocks left, and warnings in words."""
+    """What the device says.
+
+    Attributes:
+        used: The share of its life that is used up; may exceed 1.
+        spare: The share of its spare blocks that is left; None if it keeps no account of them.
+        warnings: In plain words.
+    """
 
     used: float
-    spare: float
+    spare: float | None
     warnings: tuple[str, ...]
 
 
@@ -78,4 +84,5 @@ def read_log(device: Path) -> SmartLog:
 def parse_log(page: bytes) -> SmartLog:
     """Returns what the 512 bytes of a log say."""
     warnings = tuple(words for bit, words in WARNINGS.items() if page[0] >> bit & 1)
-    return SmartLog(used=page[5] / 100, spare=page[3] / 100, warnings=warnings)
+    # A device that has neither spare blocks nor a threshold for them (QEMU's) does not count them.
+    return SmartLog(used=page[5] / 100, spare=page[3] / 100 if page[3] or page[4] else None, warnings=warnings)

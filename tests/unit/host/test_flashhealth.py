@@ -65,6 +65,12 @@ def test_nvme_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [tmp_path / "dev/nvme0n1"]
 
 
+def test_nvme_without_an_account_of_spare_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device(tmp_path, "nvme0n1", "pci0000:00/nvme/nvme0")
+    monkeypatch.setattr(nvme, "read_log", lambda _: SmartLog(used=0.0, spare=None, warnings=()))
+    assert health("nvme0n1", tmp_path).words == "0% of its life is used up"
+
+
 def test_nvme_that_does_not_answer_is_told_in_words(tmp_path: Path) -> None:
     device(tmp_path, "nvme0n1", "pci0000:00/nvme/nvme0")
     assert "cannot be asked for its SMART log: No such file" in health("nvme0n1", tmp_path).words

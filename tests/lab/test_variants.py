@@ -66,7 +66,7 @@ def test_one_that_hangs_is_reset_by_the_watchdog(variants: Variants, power_on: C
     assert b"stage=" not in server.serial_log.read_bytes()
 
 
-def test_another_version_is_as_good_and_writes_little(
+def test_another_version_is_as_good_and_its_write_log_is_complete(
     variants: Variants, power_on: Callable[[Path], Server], owner: Keyring
 ) -> None:
     server = power_on(variants.another())

@@ -13,11 +13,11 @@ from sim.cuts import cut_everywhere, scenarios, update_many
 from sim.report import put_table, row
 from sim.slotsim import SlotSim, burnt
 
-SEEDS = range(28)
+SEEDS = range(44)
 RING_SEEDS = range(8)  # a record is one write: more seeds would find few more points
 BURN_SEEDS = range(100)
 UPDATES = 1000
-POINTS = 10_000  # distinct ones at least, over all scenarios
+POINTS = 10_000  # distinct ones at least, over all scenarios, each counted once
 
 
 def test_any_cut_leaves_a_server_that_starts_a_verified_image() -> None:
@@ -27,7 +27,8 @@ def test_any_cut_leaves_a_server_that_starts_a_verified_image() -> None:
         tallies[scenario.name] = cut_everywhere(scenario, seeds)
         assert set(tallies[scenario.name].ran) <= scenario.may_run
     tallies["burn over an earlier burn"] = cut_burns(BURN_SEEDS)
-    points = sum(len(tally.points) for tally in tallies.values())
+    # Scenarios that begin alike (an image that dies early or late) share points: each counts once.
+    points = len(set().union(*(tally.points for tally in tallies.values())))
     cuts = sum(tally.ran.total() for tally in tallies.values())
     if page := os.environ.get("FLASHVISOR_TABLE"):
         rows = [row(name, tally) for name, tally in tallies.items()]

@@ -266,6 +266,6 @@ def test_the_flash_is_pulled_and_put_in_while_the_server_runs(rack: Rack, spec: 
     server.power_off()
     with pytest.raises(ServerOffError):
         server.flash_slot.pull()
-    # What was put in is there at the next power-on.
+    # What was put in is there at the next power-on: without it, QEMU would not start.
     server.power_on()
-    server.wait_for(FIRMWARE_LOOKED, LIMIT)
+    assert power_of(server) is PowerState.ON

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import httpx
 import msgspec
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from flashvisor.api import flashtypes, message, types
 from flashvisor.api.burning import end_of_burn
+from flashvisor.api.console import Console
 from flashvisor.api.failures import CONNECT_TIMEOUT, failure
 from flashvisor.api.offer import push
 from flashvisor.api.routes import Answer, Route, Routes
@@ -41,12 +42,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from websockets.sync.client import ClientConnection
-
     from flashvisor.api.address import Address
     from flashvisor.trust.keyring import Keyring
 
 ANSWER_TIMEOUT = 300.0  # seconds; a large image is hashed and flushed before its upload is answered
+QUICK_TIMEOUT = 10.0  # seconds; for what a server answers at once
 EVIDENCE_LIMIT = 400  # characters of an unreadable answer that an error shows
 
 
@@ -58,32 +58,6 @@ def tls_context(keyring: Keyring) -> ssl.SSLContext:
     with keyring.unlocked("admin") as files:
         context.load_cert_chain(files.cert, files.key)
     return context
-
-
-class Console:
-    """A guest's console: bytes in, bytes out, until one side closes it. Made by `Client.console`."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    def send(self, data: bytes) -> None:
-        """Sends what was typed; bytes typed after the server closed the console are lost, as on a real line."""
-        try:
-            self._connection.send(data)
-        except ConnectionClosed:
-            return
-
-    def receive(self) -> bytes:
-        """Waits for the guest's next output; returns b"" once the console is closed."""
-        try:
-            data = self._connection.recv()
-        except ConnectionClosed:
-            return b""
-        return data.encode() if isinstance(data, str) else data
-
-    def close(self) -> None:
-        """Closes the console; a thread that waits in `receive` returns."""
-        self._connection.close()
 
 
 class Client:
@@ -177,8 +151,12 @@ class Client:
         self._call(Routes.RELEASE, types.ReleaseRequest(write=write))
 
     def slots(self, *, verify: bool = False) -> flashtypes.SlotsReport:
-        """Returns where the slots of flash stand; `verify` has the server read them."""
-        answer = self._send(Routes.SLOTS, {}, params={"verify": "1"} if verify else {})
+        """Returns where the slots of flash stand; `verify` has the server read them.
+
+        Without that the answer is quick or does not come: a server that restarts takes its connections down silently.
+        """
+        params, limit = ({"verify": "1"}, ANSWER_TIMEOUT) if verify else ({}, QUICK_TIMEOUT)
+        answer = self._send(Routes.SLOTS, {}, params=params, limit=limit)
         return self._decode(answer, Routes.SLOTS)
 
     def rollback(self, request: flashtypes.RollbackRequest) -> None:
@@ -351,6 +329,7 @@ class Client:
         content: bytes | Iterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
         params: dict[str, str] | None = None,
+        limit: float = ANSWER_TIMEOUT,
     ) -> httpx.Response:
         try:
             answer = self._http.request(
@@ -359,6 +338,7 @@ class Client:
                 content=content,
                 headers=headers,
                 params=params,
+                timeout=httpx.Timeout(limit, connect=CONNECT_TIMEOUT),
                 extensions={"sni_hostname": SERVER_ALIAS},
             )
         except httpx.TransportError as error:

@@ -37,7 +37,7 @@ ADMIN_TRUST = (
     "attest", "authenticode", "backup", "certificates", "keymaker", "keyring", "keys", "keystore", "measure",
     "publickeys", "quote", "repository", "rootchain", "roles", "secureboot", "token", "tokenkeys", "tokenuri",
 )  # fmt: skip
-ADMIN_API = ("client", "failures", "offer", "trial")
+ADMIN_API = ("client", "console", "failures", "offer", "trial")
 ADMIN_SIDE = (*(f"api/{name}.py" for name in ADMIN_API), *(f"trust/{name}.py" for name in ADMIN_TRUST))
 NOT_IN_FLASH = tuple(f"flashvisor.{name.removesuffix('.py').replace('/', '.')}" for name in ADMIN_SIDE)
 LATE = (  # uvicorn picks these by name when the server starts

@@ -29,7 +29,8 @@ ALLOWED = {
 }
 ADMIN = {
     "flashvisor.cli", "flashvisor.bench", "flashvisor.lab", "flashvisor.image",
-    "flashvisor.api.client", "flashvisor.api.console", "flashvisor.api.failures", "flashvisor.api.offer", "flashvisor.api.trial",
+    "flashvisor.api.client", "flashvisor.api.console", "flashvisor.api.failures", "flashvisor.api.offer",
+    "flashvisor.api.trial",
     "flashvisor.trust.certificates", "flashvisor.trust.keyring",
     "flashvisor.trust.keystore", "flashvisor.trust.backup", "flashvisor.trust.secureboot",
     "flashvisor.trust.publickeys", "flashvisor.trust.keymaker", "flashvisor.trust.repository",

@@ -18,7 +18,7 @@ from flashvisor.host.processes import ProcessMark, alive, from_pid_file, mark, s
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLEEPER = "import time; time.sleep(600)"
+SLEEPER = "import time; print(flush=True); time.sleep(600)"
 STUBBORN = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -29,7 +29,9 @@ time.sleep(600)
 
 @pytest.fixture
 def child() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", SLEEPER]) as process:
+    with subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # until then the kernel may not know its command line yet
         yield process
         process.kill()
 

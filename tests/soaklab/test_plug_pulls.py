@@ -203,7 +203,7 @@ def test_a_pulled_plug_leaves_a_server_that_runs_a_verified_image_and_takes_the_
     chance, results = Random(SEED), Results()  # noqa: S311 it must be repeatable
     server = power_on("pulled", write_log=True)
     life = Life(server, owner, tmp_path / "releases", server.spec.flash.read_bytes())
-    images = {sha256_file(image): image for image in (variants.another(2), variants.another(3))}
+    images = {sha256_file(image): image for image in (variants.another(2), variants.shifted(3))}
     phases = measured_phases(life, variants.another(2))
     running = sha256_file(variants.another(2))
     for _ in range(COUNT):

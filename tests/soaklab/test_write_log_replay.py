@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -44,6 +45,16 @@ pytestmark = pytest.mark.lab
 STARTABLE = (SlotState.WRITTEN, SlotState.TRYING, SlotState.COMMITTED)
 FORGOTTEN = BootVariables(current=None, next=None, order=(), entries={})
 SEED = 3
+TWIN = "factory, with the same image as slot a"
+
+
+@dataclass(frozen=True)
+class Log:
+    """What was written, and the flash before and after."""
+
+    entries: tuple[Entry, ...]
+    base: bytes
+    end: bytes
 
 
 class Part:
@@ -110,7 +121,7 @@ def judge(medium: Medium, factory: str, identity: bytes) -> str:
     assert chosen in view.intact, "no slot can start"
     led = [action.number for action in plan_start(view, 0.0) if isinstance(action, SetNext)]
     assert view.twin or led, "factory does not hand over"
-    return f"factory, as good as {chosen}" if view.twin else f"slot {chosen}"
+    return TWIN if view.twin else f"slot {chosen}"
 
 
 def torn(medium: Medium, waiting: list[Entry], chance: Random) -> Callable[[], None]:
@@ -149,31 +160,56 @@ def cuts(entries: tuple[Entry, ...], base: bytes, chance: Random) -> Iterator[tu
             back()
 
 
-def test_each_prefix_of_two_updates_leads_to_a_verified_image(
-    power_on: Callable[..., Server], owner: Keyring, variants: Variants, tmp_path: Path
-) -> None:
-    server = power_on("logged", write_log=True)
-    for number in (2, 3):
-        installed = put(server, owner, tmp_path / "releases", variants.another(number), f"0.{number}")
-        watch(server, owner, installed)
+@pytest.fixture(scope="module")
+def log(
+    power_on: Callable[..., Server], owner: Keyring, variants: Variants, tmp_path_factory: pytest.TempPathFactory
+) -> Log:
+    """What two updates wrote."""
+    server, releases = power_on("logged", write_log=True), tmp_path_factory.mktemp("releases") / "dir"
+    for image, version in ((variants.another(), "0.2"), (variants.shifted(), "0.3")):
+        watch(server, owner, put(server, owner, releases, image, version))
     server.power_off()
-    entries, base = server.resting_flash.writes(), server.spec.flash.read_bytes()
+    base = server.spec.flash.read_bytes()
+    return Log(server.resting_flash.writes(), base, server.paths.flash.read_bytes())
+
+
+def test_the_log_is_complete_and_ends_with_the_second_commit(log: Log) -> None:
+    last = Medium(log.base)
+    for entry in log.entries:
+        last.write(entry.offset, entry.data)
+    assert last.content() == log.end
+    record = Ring.open(last.parts["state"]).latest(RecordKind.SLOTS)
+    assert record is not None and decode(record.payload, Slots).committed is Slot.A
+
+
+def test_each_prefix_of_two_updates_leads_to_a_verified_image(log: Log) -> None:
+    tallies: dict[str, Counter[str]] = defaultdict(Counter)
+    for fate, found in verdicts(log.entries, log.base):
+        tallies[fate][found] += 1
+    assert set(tallies["all arrived"]) == {TWIN, "slot a", "slot b"}
+    if page := os.environ.get("FLASHVISOR_TABLE"):
+        written = sum(len(entry.data) for entry in log.entries)
+        total = sum(tally.total() for tally in tallies.values())
+        last_row = f"| **all**: {len(log.entries):,} entries of the log, {written:,} bytes | {total:,} | |\n"
+        put_table(Path(page), [row(fate, tally) for fate, tally in tallies.items()], last_row, WRITES)
+
+
+@pytest.mark.parametrize("slot", PAIR)
+def test_a_server_that_calls_a_slot_written_too_early_would_be_found(log: Log, slot: Slot) -> None:
+    region = PARTITIONS[slot]
+    into = [entry for entry in log.entries if entry.data and region.start <= entry.offset < region.end]
+    late = tuple(entry for entry in log.entries if entry not in into) + tuple(into)
+    with pytest.raises(AssertionError, match=f"firmware may start slot {slot}"):
+        list(verdicts(late, log.base))
+
+
+def verdicts(entries: tuple[Entry, ...], base: bytes) -> Iterator[tuple[str, str]]:
+    """Judges the flash after each cut; yields what became of what waited, and what runs."""
     clean = Medium(base)
     factory, first = clean.parts["factory"].digest(), Ring.open(clean.parts["state"]).latest(RecordKind.IDENTITY)
     assert first is not None
-    tallies: dict[str, Counter[str]] = {}
-    last = clean
     for fate, medium in cuts(entries, base, Random(SEED)):  # noqa: S311 it must be repeatable
-        tallies.setdefault(fate, Counter())[judge(medium, factory, first.payload)] += 1
-        last = medium if fate == "all arrived" else last
-    assert last.content() == server.paths.flash.read_bytes(), "the log is not complete"
-    record = Ring.open(last.parts["state"]).latest(RecordKind.SLOTS)
-    assert record is not None and decode(record.payload, Slots).committed is Slot.A
-    if page := os.environ.get("FLASHVISOR_TABLE"):
-        written = sum(len(entry.data) for entry in entries)
-        total = sum(tally.total() for tally in tallies.values())
-        last_row = f"| **all**: {len(entries):,} entries of the log, {written:,} bytes | {total:,} | |\n"
-        put_table(Path(page), [row(fate, tally) for fate, tally in tallies.items()], last_row, WRITES)
+        yield fate, judge(medium, factory, first.payload)
 
 
 def row(fate: str, tally: Counter[str]) -> str:

@@ -13,8 +13,9 @@ help:
 	@echo "make try        set up, build the image, power on a virtual server, run examples/site.toml"
 	@echo "make test       all tests (unit, tools, lab)"
 	@echo "make check      format, lint, types, layers and unit tests: under a minute"
-	@echo "make soak       power cut at 10,000 and more points in simulated servers; writes the table of docs/reliability.md;"
-	@echo "                then watch the flash of an idle virtual server for ten minutes"
+	@echo "make soak       power cut at 10,000 and more points in simulated servers; then, on virtual ones, plugs pulled,"
+	@echo "                writes replayed, bits flipped, bad images; writes the tables of docs/reliability.md (two hours)"
+	@echo "                and watches the flash of an idle virtual server for ten minutes"
 	@echo "make bench      measure against Debian 13 with libvirt on the same virtual hardware"
 	@echo "make reproduce  compile kernel, QEMU, libvirt and GnuTLS a second time, and compare every byte"
 	@echo "make setup      Debian packages and the Python environment that the above need"
@@ -58,6 +59,7 @@ test-lab: setup
 
 soak: setup
 	FLASHVISOR_TABLE=docs/reliability.md $(BIN)/pytest -q tests/soak
+	$(SUDO) env FLASHVISOR_TABLE=docs/reliability.md $(BIN)/pytest -q tests/soaklab
 	$(SUDO) env FLASHVISOR_IDLE_SECONDS=600 $(BIN)/pytest -q tests/lab/test_quiet_flash.py
 
 reproduce: setup

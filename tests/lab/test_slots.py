@@ -64,6 +64,16 @@ def test_after_a_pulled_plug_it_is_still_a(alone: Server, owner: Keyring) -> Non
     assert slots(alone, owner).running == "a"
 
 
+def test_with_a_flipped_bit_in_factory_it_is_still_a(alone: Server, owner: Keyring) -> None:
+    alone.power_off()
+    alone.resting_flash.corrupt("factory", 0)
+    alone.power_on()
+    alone.wait_for("stage=ready", READY_LIMIT)
+    assert (slots(alone, owner).running, slots(alone, owner).committed) == ("a", "a")
+    alone.power_off()
+    alone.resting_flash.corrupt("factory", 0)
+
+
 def test_a_server_whose_firmware_forgot_everything_finds_its_way_back(alone: Server, owner: Keyring) -> None:
     alone.power_off()
     alone.forget_firmware()

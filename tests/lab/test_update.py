@@ -6,7 +6,6 @@ proven in simulation (tests/sim/cuts.py); here, that firmware, flash and the age
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,6 @@ from flashvisor.api.flashtypes import Installed, RollbackRequest, UpdateRequest
 from flashvisor.api.rollout import wait_for_guests
 from flashvisor.cli.buildtools import open_cache
 from flashvisor.errors import ReleaseFailedBeforeError, RollbackError, TooFewSignaturesError, TrialFailedError
-from flashvisor.flash.layout import PARTITIONS
 from flashvisor.host import clock
 from flashvisor.image.flashfile import flash_image
 from flashvisor.image.publication import Order, publish
@@ -25,13 +23,13 @@ from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import READY_LIMIT, connect, run_site
 
 from .conftest import BUILD
+from .updating import MEMORY, PROBATION, factory, put, slots, wait_back, watch
 from .variants import Variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flashvisor.api.flashtypes import SlotsReport
     from flashvisor.image.build import BuildResult
     from flashvisor.lab.server import Server
     from flashvisor.lab.trial import Materials
@@ -39,9 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-MEMORY = 2 << 30  # bytes
 GUEST_LIMIT = 300.0  # seconds, under emulation, on a busy machine
-PROBATION = 120.0  # seconds; the kernel of a server that is to fail its trial counts them
 SITE = f"""
 schema = 1
 [node]
@@ -92,40 +88,6 @@ def server(
         yield server
     finally:
         rack.down_all()
-
-
-def put(server: Server, owner: Keyring, releases: Path, image: Path, version: str) -> Installed:
-    """Publishes an image and pushes it; returns once the server restarts into it."""
-    publish(image, releases, owner, open_cache(), Order(version=version))
-    with connect(server, owner) as client:
-        return client.update(UpdateRequest(told=clock.wall(), probation=PROBATION), releases)
-
-
-def watch(server: Server, owner: Keyring, installed: Installed) -> SlotsReport:
-    return trial.watch(lambda: connect(server, owner), installed, PROBATION + trial.RESTART)
-
-
-def slots(server: Server, owner: Keyring) -> SlotsReport:
-    with connect(server, owner) as client:
-        return client.slots(verify=True)
-
-
-def wait_back(server: Server, owner: Keyring, running: str, since: int) -> SlotsReport:
-    """Waits until a server is ready in a slot, whatever it started from in between."""
-    for _ in clock.ticks(1.0, READY_LIMIT * 2):
-        server.wait_for("stage=ready", READY_LIMIT, since=since)
-        report = slots(server, owner)
-        if report.running == running:
-            return report
-    raise AssertionError(f"slot {running} never ran: {report}")
-
-
-def factory(server: Server) -> str:
-    """The digest of factory's bytes, read from outside."""
-    region = PARTITIONS["factory"]
-    with server.paths.flash.open("rb") as flash:
-        flash.seek(region.start)
-        return hashlib.sha256(flash.read(region.size)).hexdigest()
 
 
 def test_a_release_is_downloaded_in_part_tried_and_committed(

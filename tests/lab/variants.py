@@ -9,7 +9,7 @@ them. So a variant costs seconds, and is kept in the build cache by what went in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flashvisor.host import cpio, ukify
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 UNITS = "/usr/lib/systemd/system"
 HANGS = "variant: the first program hangs"
 SPACE = 1 << 28  # bytes
+SHIFT = 600  # bytes; a section of the image begins at a multiple of 512, and the kernel takes 2048 of command line
 # Places in recipe/init.c: before /dev moves into the root, and where systemd would be started.
 MOVE_DEV = 'if (mount("/dev", ROOT "/dev", 0, MS_MOVE, 0))'
 START = "execve(argv[0], argv, envp);"
@@ -91,6 +92,10 @@ class Variants:
     def another(self, number: int = 2) -> Path:
         """As good as the image, and other bytes: another version, and a word that nobody reads."""
         return self._signed(self._another(number))
+
+    def shifted(self, number: int = 3) -> Path:
+        """As `another`, with so long a command line that kernel and root lie elsewhere: nearly all blocks differ."""
+        return self._signed(replace(self._another(number), words=f"flashvisor.variant={number:0{SHIFT}}"))
 
     def unsigned(self) -> Path:
         """As good as the image, and nobody signed it."""

@@ -1,11 +1,12 @@
-"""The table of docs/reliability.md: what was cut, how often, and what ran afterwards.
+"""The tables of docs/reliability.md: what was cut, how often, and what ran afterwards.
 
-rows = [row("rollback", events=12, tally=tally)]
-put_table(Path("docs/reliability.md"), rows)
+rows = [row("rollback", tally)]
+put_table(Path("docs/reliability.md"), rows, total)
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,8 +15,30 @@ if TYPE_CHECKING:
 
     from sim.cuts import Tally
 
-BEGIN, END = "<!-- table: make soak -->\n", "<!-- end of table -->\n"
-HEAD = "| what was cut | cuts | distinct points | what ran afterwards (times) |\n|---|---|---|---|\n"
+END = "<!-- end of table -->\n"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page: the comment before it, which names what makes it, and its head."""
+
+    begin: str
+    head: str
+
+
+CUTS = Table(
+    "<!-- table: make soak -->\n",
+    "| what was cut | cuts | distinct points | what ran afterwards (times) |\n|---|---|---|---|\n",
+)
+PULLS = Table(
+    "<!-- table: plugs pulled -->\n",
+    "| pulled during | pulls | of them with writes that no flush had followed | what ran afterwards (times) |\n"
+    "|---|---|---|---|\n",
+)
+WRITES = Table(
+    "<!-- table: writes replayed -->\n",
+    "| writes that no flush had followed | cuts | what runs where firmware forgot all (times) |\n|---|---|---|\n",
+)
 
 
 def row(name: str, tally: Tally) -> str:
@@ -24,8 +47,9 @@ def row(name: str, tally: Tally) -> str:
     return f"| {name} | {tally.ran.total():,} | {len(tally.points):,} | {ran} |\n"
 
 
-def put_table(page: Path, rows: Sequence[str], total: str) -> None:
-    """Puts the table in the place of the one that the page holds."""
+def put_table(page: Path, rows: Sequence[str], total: str, table: Table = CUTS) -> None:
+    """Puts a table in the place of the one that the page holds."""
     text = page.read_text()
-    before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
-    page.write_text(text[:before] + HEAD + "".join(rows) + total + text[after:])
+    before = text.index(table.begin) + len(table.begin)
+    after = text.index(END, before)
+    page.write_text(text[:before] + table.head + "".join(rows) + total + text[after:])

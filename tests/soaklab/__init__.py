@@ -1,0 +1,1 @@
+"""What real firmware and many minutes are needed for: `make soak`, not `make test`."""

@@ -92,9 +92,7 @@ class Agent:
         parts = self._step("state", lambda: self._open_state(driver))
         if parts is None:
             if not self.problems.about("state"):
-                self.problems.tell(
-                    "owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody")
-                )
+                self._wait_for_owner()
             self._listen_to_button()
             return
         self.parts = parts
@@ -209,6 +207,14 @@ class Agent:
                 self._console.say,
             )
         )
+
+    def _wait_for_owner(self) -> None:
+        from flashvisor.node.slotkeeper import SETTLED
+
+        self.problems.tell("owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody"))
+        # Nothing is to be proved to anybody: no timer resets it. Unless an image on trial cannot read who owns it.
+        if not self.problems.about("memory"):
+            (self._settings.run / SETTLED).touch()
 
     def _serve(self, parts: Parts) -> None:
         self._step("api", lambda: self._open_api(parts))

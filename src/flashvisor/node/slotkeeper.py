@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SETTLED = "settled"  # the file in `run` that says that the server is healthy (units/flashvisor-probation.service)
+SEEN = "slots-seen"  # the file in `run` that says that an agent settled the slots of this start already
 SCRATCH = 70 << 20  # bytes of RAM that an update takes beside the image: a slot's content, and room to breathe
 INTERVAL = 2.0  # seconds between two looks at a trial
 AGAIN = 60.0  # seconds until the end of a trial is tried again that firmware or flash did not take
@@ -158,7 +159,9 @@ class SlotKeeper:
             return False
         with self._lock:
             view = self._look()
-            actions = plan_start(view, self._tools.wall())
+            seen = self._tools.run / SEEN
+            actions = plan_start(view, self._tools.wall(), fresh=not seen.exists())
+            seen.touch()
             restarts = any(isinstance(action, Reset) for action in actions)
             if restarts:
                 self._tools.say(f"flashvisor: slot {view.running} hands over to another slot")

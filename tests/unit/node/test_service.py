@@ -13,7 +13,7 @@ from flashvisor.node.service import FlashSide, Service
 
 def test_a_server_is_not_released_in_the_middle_of_an_update() -> None:
     updates, wipe, power = Mock(), Mock(), Mock()
-    updates.alone.side_effect = BusyError("another update of this server is under way")
+    updates.alone.side_effect = BusyError("an update of this server is under way")
     service = Service(Mock(), Mock(), Mock(), FlashSide(updates, Mock(), wipe=wipe), on_power=power)
     with pytest.raises(BusyError):
         service.release(ReleaseRequest(write=FirmwareWrite(name="PK", guid="", attributes=0, data=b"")))

@@ -12,13 +12,14 @@ import pytest
 
 from flashvisor.errors import FirmwareVariableError, FlashLostError, NoRollbackError, NoSlotsError
 from flashvisor.flash.ring import Ring
+from flashvisor.flash.slots import IGNORED
 from flashvisor.host.efivars import EfiVars, boot_variables
 from flashvisor.model.record import RecordKind, SlotNote, Slots, encode
 from flashvisor.model.slot import Slot, SlotState
 from flashvisor.node import slotkeeper
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.problems import Problems
-from flashvisor.node.slotkeeper import OWNER, SETTLED, WENT_BACK, SlotKeeper, Tools
+from flashvisor.node.slotkeeper import OWNER, SEEN, SETTLED, WENT_BACK, SlotKeeper, Tools
 from flashvisor.node.state import NodeState
 from sim.flashsim import FlashSim
 from sim.nodekit import RING_SIZE
@@ -66,7 +67,8 @@ class Server:
     def start(self) -> tuple[Slot, SlotKeeper, Problems]:
         """Firmware starts a slot, whose agent begins."""
         slot = start_from(self.efivars, checked=self.checked)
-        (self.run / SETTLED).unlink(missing_ok=True)
+        for mark in (SETTLED, SEEN):
+            (self.run / mark).unlink(missing_ok=True)
         self.restarted.clear()
         problems = Problems(self.said.append)
         tools = Tools(
@@ -239,6 +241,26 @@ def test_a_trial_whose_time_is_up_goes_back_and_says_why(server: Server) -> None
     keeper.settle()
     failed = keeper.report().failed
     assert [(row.version, row.reason) for row in failed] == [("2", f"{OWNER}; guest web does not run")]
+
+
+def test_an_agent_that_starts_again_before_the_restart_makes_it_and_firmware_that_ignores_it_ends_the_trial(
+    server: Server,
+) -> None:
+    with_trial(server)
+    server.restarted.clear()
+    tools = Tools(
+        run=server.run,
+        problems=Problems(server.said.append),
+        say=server.said.append,
+        restart=server.restarted.set,
+        book=lambda _cause, _ranges: None,
+    )
+    assert SlotKeeper(server.state(), server.machine, server.guests, tools).settle()
+    assert server.restarted.is_set()
+    (server.run / SEEN).unlink()  # as a restart does; the variables say that a runs, and that b is next
+    keeper = SlotKeeper(server.state(), server.machine, server.guests, tools)
+    assert not keeper.settle()
+    assert [row.reason for row in keeper.report().failed] == [IGNORED]
 
 
 def test_going_back_ends_a_trial_that_is_under_way(server: Server) -> None:

@@ -347,6 +347,7 @@ def test_flash_boots_and_history_are_told(client: Client, image: Path) -> None:
     assert (flash.written, flash.booked_since_boot, flash.counted_since_boot) == (5 * 4096, 4 * 4096, None)
     (boot,) = client.boots()
     assert boot.ready
+    assert boot.slot == "a"
     (generation,) = client.site_history()
     assert (generation.generation, generation.who, generation.confirmed) == (1, "anna", True)
     assert client.site_generation(1) == client.site()

@@ -291,7 +291,13 @@ class Agent:
         from flashvisor.model.record import Boot
         from flashvisor.node.report import image_id
 
-        boot = Boot(when=clock.wall(), image_id=image_id(), version=__version__, ready_s=round(ready, 2))
+        boot = Boot(
+            when=clock.wall(),
+            image_id=image_id(),
+            version=__version__,
+            slot=parts.slots.runs(),
+            ready_s=round(ready, 2),
+        )
         parts.state.note_boot(boot)
 
 

@@ -81,6 +81,9 @@ class Slots(Protocol):
     def settle(self) -> bool:
         """Settles what happened before this start; returns whether the server restarts."""
 
+    def runs(self) -> str:
+        """Returns the slot that this start came from, "" where nobody knows. Known once settled."""
+
     def healthy(self) -> None:
         """The API serves."""
 
@@ -142,6 +145,7 @@ class SlotKeeper:
         self._state, self._machine, self._guests, self._tools = state, machine, guests, tools
         self._lock = threading.RLock()
         self._digests: dict[Slot, str] = {}
+        self._runs = ""
         self._heard = threading.Event()
         self._over = threading.Event()
 
@@ -159,6 +163,7 @@ class SlotKeeper:
             return False
         with self._lock:
             view = self._look()
+            self._runs = view.running
             seen = self._tools.run / SEEN
             actions = plan_start(view, self._tools.wall(), fresh=not seen.exists())
             seen.touch()
@@ -173,6 +178,10 @@ class SlotKeeper:
         if trial and not restarts:
             threading.Thread(target=lambda: self._watch(trial), name="trial", daemon=True).start()
         return restarts
+
+    def runs(self) -> str:
+        """Returns the slot that this start came from, "" where nobody knows. Known once settled."""
+        return self._runs
 
     def healthy(self) -> None:
         """The API serves: commits what runs, unless it is on trial; see `plan_commit`.

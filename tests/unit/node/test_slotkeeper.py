@@ -178,6 +178,7 @@ def test_a_start_from_the_committed_slot_reads_no_slot_and_settles(server: Serve
     assert slot is Slot.A
     server.machine.slots.clear()  # reading one would be a KeyError
     assert not keeper.settle()
+    assert keeper.runs() == "a"
     keeper.healthy()
     report = keeper.report()
     assert (report.running, report.committed, report.recovery, report.trial) == ("a", "a", False, "")
@@ -350,6 +351,7 @@ def test_without_uefi_the_server_runs_and_says_that_it_has_no_slots(server: Serv
     _, keeper, _ = server.start()
     server.machine.variables = EfiVars(server.run / "nothing")
     assert not keeper.settle()
+    assert keeper.runs() == ""
     keeper.healthy()
     assert server.settled()
     with pytest.raises(NoSlotsError):

@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from flashvisor.errors import FlashLostError, FlashvisorError, NoSlotsError, RecoveryError
+from flashvisor.errors import FlashLostError, FlashvisorError, HypervisorError, NoSlotsError, RecoveryError
 from flashvisor.flash.carryout import Hands, carry_out
 from flashvisor.flash.slotimage import content_digest, slot_content
 from flashvisor.flash.slots import (
@@ -330,7 +330,12 @@ class SlotKeeper:
         self._over.set()
 
     def _new_trial(self, probation: float, health_url: str) -> Trial:
-        return Trial(guests=tuple(sorted(self._guests.running())), health_url=health_url, probation=probation)
+        try:
+            guests = self._guests.running()
+        except HypervisorError as error:  # another image is how that ends
+            log.warning("the trial will wait for no guest: %s", error.what)
+            guests = frozenset()
+        return Trial(guests=tuple(sorted(guests)), health_url=health_url, probation=probation)
 
     def _trial(self, view: View) -> Trial | None:
         if view.running not in PAIR or view.state(view.running) is not SlotState.TRYING:

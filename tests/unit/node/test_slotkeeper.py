@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from flashvisor.errors import FirmwareVariableError, FlashLostError, NoRollbackError, NoSlotsError
+from flashvisor.errors import FirmwareVariableError, FlashLostError, HypervisorError, NoRollbackError, NoSlotsError
 from flashvisor.flash.ring import Ring
 from flashvisor.flash.slots import IGNORED
 from flashvisor.host.efivars import EfiVars, boot_variables
@@ -42,8 +42,11 @@ class FakeGuests:
 
     def __init__(self) -> None:
         self.quiet: dict[str, str] = {}
+        self.lost = False
 
     def running(self) -> frozenset[str]:
+        if self.lost:
+            raise HypervisorError("it does not answer")
         return frozenset({"web"})
 
     def silent(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -242,6 +245,15 @@ def test_a_trial_whose_time_is_up_goes_back_and_says_why(server: Server) -> None
     keeper.settle()
     failed = keeper.report().failed
     assert [(row.version, row.reason) for row in failed] == [("2", f"{OWNER}; guest web does not run")]
+
+
+def test_a_server_whose_hypervisor_is_dead_can_go_back_to_an_image_whose_is_not(server: Server) -> None:
+    server.guests.lost = True
+    with_trial(server)
+    record = server.state().slots()
+    assert record
+    assert record.trial
+    assert record.trial.guests == ()
 
 
 def test_an_agent_that_starts_again_before_the_restart_makes_it_and_firmware_that_ignores_it_ends_the_trial(

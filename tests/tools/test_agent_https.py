@@ -39,6 +39,7 @@ from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler
 from flashvisor.node.settings import Settings, parse_arguments
+from flashvisor.node.slotkeeper import SETTLED
 from flashvisor.trust import quote
 from flashvisor.trust.certificates import SERVER_ALIAS
 from flashvisor.trust.secureboot import release
@@ -264,9 +265,19 @@ def test_an_unclaimed_server_says_so_and_serves_nothing(settings: Settings, tmp_
     make_ring(settings.state, None)
     with agent(settings, tmp_path / "console") as unclaimed:
         assert unclaimed.api is None
+        assert (settings.run / SETTLED).exists()  # else flashvisor-probation.timer would reset it, again and again
     said = (tmp_path / "console").read_text()
     assert "FV-NODE-012" in said
     assert "stage=ready" not in said
+
+
+def test_who_cannot_read_whose_server_it_is_stays_on_probation(settings: Settings, tmp_path: Path) -> None:
+    make_ring(settings.state, None)
+    with BlockFile(settings.state, write=True) as device:
+        Ring.open(device).append(RecordKind.IDENTITY, b'{"of": "another version"}', cause="burn")
+    with agent(settings, tmp_path / "console") as puzzled:
+        assert puzzled.api is None
+        assert not (settings.run / SETTLED).exists()
 
 
 def test_another_owners_certificate_on_the_server_is_not_trusted(
@@ -336,6 +347,7 @@ def test_flash_boots_and_history_are_told(client: Client, image: Path) -> None:
     assert (flash.written, flash.booked_since_boot, flash.counted_since_boot) == (5 * 4096, 4 * 4096, None)
     (boot,) = client.boots()
     assert boot.ready
+    assert boot.slot == "a"
     (generation,) = client.site_history()
     assert (generation.generation, generation.who, generation.confirmed) == (1, "anna", True)
     assert client.site_generation(1) == client.site()

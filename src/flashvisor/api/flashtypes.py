@@ -10,6 +10,9 @@ from flashvisor.api.message import ErrorReport, Message
 from flashvisor.model.record import PROBATION_LIMIT
 
 LATEST = 253_402_300_799  # seconds since 1970 UTC: the end of the year 9999, which is as far as dates go
+HEALTH_URL = r"^(https?://[^\s/]\S*)?$"
+
+HealthUrl = Annotated[str, Meta(pattern=HEALTH_URL, max_length=2000)]
 
 
 class FlashReport(Message, frozen=True, kw_only=True):
@@ -69,7 +72,7 @@ class UpdateRequest(Message, frozen=True, kw_only=True):
     told: Annotated[float, Meta(ge=0, le=LATEST)]
     url: str = ""
     probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
-    health_url: str = ""
+    health_url: HealthUrl = ""
 
 
 class Installed(Message, frozen=True, kw_only=True):
@@ -140,7 +143,7 @@ class RollbackRequest(Message, frozen=True, kw_only=True):
     """How the other slot's image is tried: seconds that it has, and a URL that is to answer ("": the owner is)."""
 
     probation: Annotated[float, Meta(gt=0, le=PROBATION_LIMIT)] = 600.0
-    health_url: str = ""
+    health_url: HealthUrl = ""
 
 
 class FactoryResetRequest(Message, frozen=True, kw_only=True):

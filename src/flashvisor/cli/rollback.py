@@ -7,7 +7,7 @@ import click
 from flashvisor.api.flashtypes import RollbackRequest
 from flashvisor.cli.output import print_json
 from flashvisor.cli.session import connect, json_option, node_option
-from flashvisor.cli.trial_options import health_option, probation_option
+from flashvisor.cli.trial_options import health_option, how_it_ends, probation_option
 
 
 @click.command("rollback")
@@ -26,4 +26,4 @@ def command(*, probation: float, health_url: str, yes: bool, node: str, as_json:
     if as_json:
         print_json({"address": address.authority, "restarts": True})
     else:
-        click.echo(f"{address} restarts into its other slot, on trial: `flashvisor slots` says how it went.")
+        click.echo(f"{address} restarts into its other slot; {how_it_ends(probation, health_url)}")

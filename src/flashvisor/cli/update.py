@@ -14,7 +14,7 @@ from flashvisor.api.flashtypes import Installed, SlotsReport, UpdateRequest
 from flashvisor.cli.output import print_json, show_seconds
 from flashvisor.cli.progress import progress
 from flashvisor.cli.session import connector, json_option, node_option
-from flashvisor.cli.trial_options import health_option, probation_option
+from flashvisor.cli.trial_options import health_option, how_it_ends, probation_option
 from flashvisor.errors import CommandLineError
 from flashvisor.host import clock
 from flashvisor.model.release import Flavour
@@ -97,7 +97,7 @@ def command(
     elif slots:
         click.echo(f"release {installed.version} is committed in slot {slots.committed}, after {show_seconds(seconds)}")
     elif not installed.already:
-        click.echo("the server restarts and tries it; `flashvisor slots` shows how that goes")
+        click.echo(f"the server restarts and tries it; {how_it_ends(probation, health_url)}")
 
 
 def _watch(connect: Callable[[], Client], installed: Installed, probation: float) -> SlotsReport:

@@ -53,6 +53,7 @@ FAILED_LIMIT = 16  # releases remembered
 SILENT = "the server was reset or lost power before it was healthy"
 DEAD = "it did not become healthy in several starts in a row"
 ROTTEN = "its bytes in flash have changed"
+IGNORED = "firmware did not start it, although BootNext led to it"
 RESET = "the server was reset to factory during its trial"
 
 
@@ -147,7 +148,7 @@ class _Pen:
         self.actions.append(Reset())
 
 
-def plan_start(view: View, when: float) -> list[Action]:
+def plan_start(view: View, when: float, *, fresh: bool = True) -> list[Action]:
     """Returns what an agent does first: it settles what happened, and sees to it that its own death lands elsewhere.
 
     Factory hands over to a slot that can run, if there is one. The slot that firmware would start again by itself arms
@@ -156,10 +157,16 @@ def plan_start(view: View, when: float) -> list[Action]:
     Args:
         view: What is true, with the slots of `View.to_read`.
         when: Seconds since 1970 UTC.
+        fresh: Firmware has started the server since; False for an agent that was started again, which goes on.
     """
-    if view.pending:
+    if view.pending and not fresh:
         return [Reset()]
     pen = _Pen(view, when, "boot")
+    if view.pending and view.next:  # a reset would bring the server back here, for ever
+        pen.actions.append(SetNext(None))
+        if pen.notes[view.next].state is SlotState.WRITTEN:
+            pen.move(view.next, SlotEvent.TRY)
+        pen.fail(view.next, IGNORED)
     for slot in PAIR:
         note = view.note(slot)
         if note.state is SlotState.TRYING and view.state(slot) is SlotState.FAILED:

@@ -5,6 +5,7 @@ answers("https://example.com/health", timeout=10.0)
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import urllib.request
 
@@ -23,6 +24,6 @@ def answers(url: str, timeout: float) -> bool:
     try:
         # Anything but a success, after redirects, is raised as an HTTPError, an OSError.
         urllib.request.urlopen(url, timeout=timeout, context=context).close()  # noqa: S310 - the scheme was checked
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # the last: what answers does not speak HTTP
         return False
     return True

@@ -92,9 +92,7 @@ class Agent:
         parts = self._step("state", lambda: self._open_state(driver))
         if parts is None:
             if not self.problems.about("state"):
-                self.problems.tell(
-                    "owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody")
-                )
+                self._wait_for_owner()
             self._listen_to_button()
             return
         self.parts = parts
@@ -210,6 +208,14 @@ class Agent:
             )
         )
 
+    def _wait_for_owner(self) -> None:
+        from flashvisor.node.slotkeeper import SETTLED
+
+        self.problems.tell("owner", UnclaimedError("this server is unclaimed: it has no owner, and serves nobody"))
+        # Nothing is to be proved to anybody: no timer resets it. Unless an image on trial cannot read who owns it.
+        if not self.problems.about("memory"):
+            (self._settings.run / SETTLED).touch()
+
     def _serve(self, parts: Parts) -> None:
         self._step("api", lambda: self._open_api(parts))
         if self.api:
@@ -285,7 +291,13 @@ class Agent:
         from flashvisor.model.record import Boot
         from flashvisor.node.report import image_id
 
-        boot = Boot(when=clock.wall(), image_id=image_id(), version=__version__, ready_s=round(ready, 2))
+        boot = Boot(
+            when=clock.wall(),
+            image_id=image_id(),
+            version=__version__,
+            slot=parts.slots.runs(),
+            ready_s=round(ready, 2),
+        )
         parts.state.note_boot(boot)
 
 

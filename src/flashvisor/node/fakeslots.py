@@ -60,6 +60,10 @@ class FakeSlots:
         """Nothing is to be settled."""
         return False
 
+    def runs(self) -> str:
+        """Returns the slot that runs."""
+        return self.running
+
     def healthy(self) -> None:
         """Nothing waits for it."""
 

@@ -69,7 +69,7 @@ class Record:
     """What is known of a guest. `started` and `answered` in seconds since the kernel started.
 
     `gone` is cleared by a start and set once the end was told and noted: between a guest's end and the news of it,
-    the hypervisor knows more than this record, and nothing is decided.
+    the hypervisor knows more than this record, and nothing is decided. `told` is that people wanted it to stop.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Record:
     answered: float | None = None
     restarts: int = 0
     problem: str = ""
+    told: bool = False
     busy: threading.RLock = field(default_factory=threading.RLock)
     gone: threading.Event = field(default_factory=_is_set)
 
@@ -142,7 +143,11 @@ class Keeper:
         return frozenset(self._driver.domains())
 
     def silent(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Returns in plain words which of these guests of the site do not run, or do not answer where they can."""
+        """Returns in plain words which of these guests of the site do not run, or do not answer where they can.
+
+        Of those that do not run, only those count that nobody wants to be down: a start leaves alone what has no
+        `autostart`, and people may stop a guest at any time.
+        """
         site = self._desired.site if self._desired else None
         try:
             running = self.running()
@@ -153,7 +158,8 @@ class Keeper:
             if site is None or name not in site.guest:
                 continue
             if name not in running:
-                words.append(f"guest {name} does not run")
+                if site.guest[name].autostart and not self._record(name).told:
+                    words.append(f"guest {name} does not run")
             elif target_of(site, name) and self._record(name).answered is None:
                 words.append(f"guest {name} does not answer")
         return tuple(words)
@@ -195,6 +201,7 @@ class Keeper:
             if name not in self.running():
                 record.gone.wait(NEWS_LIMIT)
             record.wish = next_wish(record.wish, Cause.STARTED_BY_HAND if by_hand else Cause.SITE)
+            record.told = False
             try:
                 self._start(record, desired)
             finally:
@@ -229,7 +236,7 @@ class Keeper:
         record = self._record(name)
         with record.busy:
             waits = record.wish is Wish.RUN and name not in self.running()
-            record.wish, record.problem = next_wish(record.wish, Cause.STOPPED_BY_HAND), ""
+            record.wish, record.problem, record.told = next_wish(record.wish, Cause.STOPPED_BY_HAND), "", True
             if force and not waits:
                 self._driver.stop(name, force=True)
             elif not waits:

@@ -175,9 +175,13 @@ class Service:
         """Hands the server over to whoever comes next: keys out, memory wiped, restart. Raises as `take_keys_out`.
 
         Cut short, it is asked for again: keys that are out already are no fault.
+
+        Raises:
+            BusyError: an update is under way: it would write its owner's root of trust into the empty memory.
         """
-        take_keys_out(self._sources.machine, request.write)
-        self._on_wipe()
+        with self._updates.alone():
+            take_keys_out(self._sources.machine, request.write)
+            self._on_wipe()
         self._on_power(Power.REBOOT)
 
     def heard(self) -> None:

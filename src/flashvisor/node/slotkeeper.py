@@ -19,8 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from flashvisor.api.flashtypes import FailedReport, SlotReport, SlotsReport
-from flashvisor.errors import FlashvisorError, NoSlotsError, RecoveryError
+from flashvisor.errors import FlashLostError, FlashvisorError, HypervisorError, NoSlotsError, RecoveryError
 from flashvisor.flash.carryout import Hands, carry_out
 from flashvisor.flash.slotimage import content_digest, slot_content
 from flashvisor.flash.slots import (
@@ -39,12 +38,14 @@ from flashvisor.host.efivars import boot_variables
 from flashvisor.host.files import need_space
 from flashvisor.model.record import Trial
 from flashvisor.model.slot import Slot, SlotState
+from flashvisor.node.slotreport import slots_report, why_recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from flashvisor.api.flashtypes import SlotsReport
     from flashvisor.flash.device import FlashDevice
     from flashvisor.flash.update import SlotDevice
     from flashvisor.model.release import Manifest
@@ -55,10 +56,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SETTLED = "settled"  # the file in `run` that says that the server is healthy (units/flashvisor-probation.service)
+SEEN = "slots-seen"  # the file in `run` that says that an agent settled the slots of this start already
 SCRATCH = 70 << 20  # bytes of RAM that an update takes beside the image: a slot's content, and room to breathe
 INTERVAL = 2.0  # seconds between two looks at a trial
+AGAIN = 60.0  # seconds until the end of a trial is tried again that firmware or flash did not take
 HEALTH_TIMEOUT = 10.0  # seconds for an answer of the health URL
 OWNER = "the owner has not reached the server"
+WENT_BACK = "the owner went back to the image that ran before"
 
 
 class Guests(Protocol):
@@ -76,6 +80,9 @@ class Slots(Protocol):
 
     def settle(self) -> bool:
         """Settles what happened before this start; returns whether the server restarts."""
+
+    def runs(self) -> str:
+        """Returns the slot that this start came from, "" where nobody knows. Known once settled."""
 
     def healthy(self) -> None:
         """The API serves."""
@@ -138,6 +145,7 @@ class SlotKeeper:
         self._state, self._machine, self._guests, self._tools = state, machine, guests, tools
         self._lock = threading.RLock()
         self._digests: dict[Slot, str] = {}
+        self._runs = ""
         self._heard = threading.Event()
         self._over = threading.Event()
 
@@ -155,21 +163,30 @@ class SlotKeeper:
             return False
         with self._lock:
             view = self._look()
-            actions = plan_start(view, self._tools.wall())
+            self._runs = view.running
+            seen = self._tools.run / SEEN
+            actions = plan_start(view, self._tools.wall(), fresh=not seen.exists())
+            seen.touch()
             restarts = any(isinstance(action, Reset) for action in actions)
             if restarts:
                 self._tools.say(f"flashvisor: slot {view.running} hands over to another slot")
             self._carry_out(actions)
             view = self._look()
             if view.recovery and not restarts:
-                self._tools.problems.tell("slots", RecoveryError(_why_recovery(view)))
+                self._tools.problems.tell("slots", RecoveryError(why_recovery(view)))
             trial = self._trial(view)
         if trial and not restarts:
             threading.Thread(target=lambda: self._watch(trial), name="trial", daemon=True).start()
         return restarts
 
+    def runs(self) -> str:
+        """Returns the slot that this start came from, "" where nobody knows. Known once settled."""
+        return self._runs
+
     def healthy(self) -> None:
         """The API serves: commits what runs, unless it is on trial; see `plan_commit`.
+
+        Also where that fails, no timer resets the server: it serves, and a reset would not mend firmware or flash.
 
         Raises:
             FirmwareVariableError: firmware does not give or take its variables.
@@ -232,13 +249,16 @@ class SlotKeeper:
                 self._carry_out(plan, content)
 
     def rollback(self, *, probation: float, health_url: str) -> None:
-        """Restarts into the other slot's image, which was healthy once, on trial.
+        """Restarts into the other slot's image, which was healthy once, on trial; ends a trial that is under way.
 
         Raises:
             NoSlotsError: this server was not started by UEFI.
             NoRollbackError: there is none.
         """
         with self._planning() as view:
+            if self._trial(view):
+                self._give_up(WENT_BACK)
+                return
             trial = self._new_trial(probation, health_url)
             self._carry_out(plan_rollback(view, self._tools.wall(), trial=trial))
 
@@ -262,56 +282,60 @@ class SlotKeeper:
         """
         with self._planning(read=PAIR if verify else ()) as view:
             trial = self._trial(view)
-        return SlotsReport(
-            running=view.running,
-            committed=view.committed or "",
-            recovery=view.recovery,
-            trial=view.running if trial else "",
-            waits_for=self.waits_for(trial) if trial else (),
-            slots=tuple(_slot_report(view, slot) for slot in PAIR),
-            failed=tuple(
-                FailedReport(image=row.image, version=row.version, reason=row.reason, when=row.when)
-                for row in view.record.failed
-            ),
-        )
+        return slots_report(view, on_trial=trial is not None, waits_for=self.waits_for(trial) if trial else ())
 
     def _watch(self, trial: Trial) -> None:
         """A trial: it ends well when nothing is missing any more, or goes wrong when its time is up."""
         while not self._over.is_set():
-            missing = self.waits_for(trial)
+            missing, pause = self.waits_for(trial), INTERVAL
             try:
-                if not missing:
-                    with self._lock:
-                        self._commit()
-                    return
-                if self._tools.boot_seconds() > trial.probation:
-                    self._give_up("; ".join(missing))
-                    return
+                if not missing or self._tools.boot_seconds() > trial.probation:
+                    self._end(missing)
             except FlashvisorError as error:
                 self._tools.problems.tell("slots", error)
-            self._over.wait(INTERVAL)
+                if isinstance(error, FlashLostError):
+                    self._disarm()  # guests go on; after a reset, nothing would start
+                pause = AGAIN
+            self._over.wait(pause)
+
+    def _end(self, missing: Sequence[str]) -> None:
+        with self._lock:
+            view = self._look()
+            if self._trial(view) and missing:
+                self._give_up("; ".join(missing))
+            elif self._trial(view) or view.committed is view.running:  # the latter: a commit that firmware cut short
+                self._commit()
+                self._tools.problems.clear("slots")
+                self._tools.say(f"flashvisor: slot {view.running} is committed")
+            else:  # others ended it meanwhile
+                self._over.set()
 
     def _commit(self) -> None:
+        self._disarm()
         view = self._look(commit=True)
-        was_trial = view.running in PAIR and view.state(view.running) is SlotState.TRYING
         self._carry_out(plan_commit(view, self._tools.wall()))
         self._settled()
-        if was_trial:
-            self._tools.say(f"flashvisor: slot {view.running} is committed")
 
     def _settled(self) -> None:
-        """From now on, no timer resets the server."""
         self._over.set()
+        self._disarm()
+
+    def _disarm(self) -> None:
+        """From now on, no timer resets the server."""
         (self._tools.run / SETTLED).touch()
 
     def _give_up(self, reason: str) -> None:
         self._tools.say(f"flashvisor: the trial failed: {reason}")
-        with self._lock:
-            self._over.set()
-            self._carry_out(plan_give_up(self._look(), reason, self._tools.wall()))
+        self._carry_out(plan_give_up(self._look(), reason, self._tools.wall()))
+        self._over.set()
 
     def _new_trial(self, probation: float, health_url: str) -> Trial:
-        return Trial(guests=tuple(sorted(self._guests.running())), health_url=health_url, probation=probation)
+        try:
+            guests = self._guests.running()
+        except HypervisorError as error:  # another image is how that ends
+            log.warning("the trial will wait for no guest: %s", error.what)
+            guests = frozenset()
+        return Trial(guests=tuple(sorted(guests)), health_url=health_url, probation=probation)
 
     def _trial(self, view: View) -> Trial | None:
         if view.running not in PAIR or view.state(view.running) is not SlotState.TRYING:
@@ -365,30 +389,3 @@ class SlotKeeper:
                 reset=self._tools.restart,
             ),
         )
-
-
-def _slot_report(view: View, slot: Slot) -> SlotReport:
-    note = view.note(slot)
-    return SlotReport(
-        slot=slot,
-        state=view.state(slot).value,
-        version=note.version,
-        image=note.image,
-        running=slot is view.running,
-        first=slot is view.committed,
-        intact=slot in view.intact if slot in view.digests and note.sha256 else None,
-        reason=note.reason,
-    )
-
-
-def _why_recovery(view: View) -> str:
-    words = []
-    for slot in PAIR:
-        note = view.note(slot)
-        if slot not in view.intact:
-            words.append(
-                f"slot {slot} " + ("does not hold the bytes that were verified" if note.sha256 else "is empty")
-            )
-        else:
-            words.append(f"slot {slot} failed: {note.reason or 'it did not become healthy'}")
-    return f"factory runs, for no slot can: {', '.join(words)}"

@@ -12,7 +12,7 @@ What verifies and fetches is imported by the first update: the start of a server
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +21,7 @@ from flashvisor.errors import BadRequestError, BusyError, NoTrustRootError, Othe
 from flashvisor.host import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flashvisor.api.flashtypes import UpdateRequest
@@ -84,12 +84,21 @@ class Updates:
             ReleaseSourceError: the source stopped. What has come is kept.
             NodeError, FlashError: it is not for this server, or flash did not take it.
         """
+        with self.alone(), ExitStack() as stack:
+            source = self._url_source(request.url, stack) if request.url else push
+            return self._run(request, source, tell)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps others from updating meanwhile.
+
+        Raises:
+            BusyError: an update is under way.
+        """
         if not self._lock.acquire(blocking=False):
-            raise BusyError("another update of this server is under way")
+            raise BusyError("an update of this server is under way")
         try:
-            with ExitStack() as stack:
-                source = self._url_source(request.url, stack) if request.url else push
-                return self._run(request, source, tell)
+            yield
         finally:
             self._lock.release()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from flashvisor.api import trial
@@ -85,7 +86,7 @@ def test_every_wish_is_passed_on(flashvisor: Callable[..., Ran], sim: NodeSim, a
     words = ["--version", "1.0", "--flavour", "xen", "--force", "--probation", "90", "--health-url", "http://h/"]
     ran = flashvisor("update", "--url", "https://r.example/x", *words, "--no-watch")
     assert ran.status == 0
-    assert "the server restarts and tries it" in ran.stdout
+    assert "it keeps the image if http://h/ answers and its guests run within 90 s of its start" in ran.stdout
     request, directory = asked[0]
     assert directory is None
     assert (request.url, request.version, request.flavour, request.force, request.probation, request.health_url) == (
@@ -136,6 +137,18 @@ def test_a_directory_or_a_url(
     assert ran.status == 2
     assert "either a directory of releases or --url" in ran.stderr
     assert asked == []
+
+
+@pytest.mark.parametrize("url", ["h/health", "ftp://h/", "https://", "http://h/a b"])
+def test_a_health_url_that_could_never_answer_is_refused_before_anything_happens(
+    flashvisor: Callable[..., Ran], sim: NodeSim, asked: list[Any], releases: str, url: str
+) -> None:
+    ran = flashvisor("update", releases, "--health-url", url)
+    assert ran.status == 2
+    assert "http:// or https://" in ran.stderr
+    assert (asked, sim.calls) == ([], [])
+    with pytest.raises(msgspec.ValidationError):  # nor does a server take it from others
+        msgspec.json.decode(msgspec.json.encode({"told": 1.0, "health_url": url}), type=UpdateRequest)
 
 
 def test_a_directory_that_is_no_repository(

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from flashvisor.errors import NoRollbackError, ReleaseFailedBeforeError, SlotBusyError
 from flashvisor.flash.carryout import carry_out
@@ -14,6 +15,7 @@ from flashvisor.flash.layout import STATE
 from flashvisor.flash.ringformat import HEADER, PAGE, Geometry, cut
 from flashvisor.flash.slots import (
     DEAD,
+    IGNORED,
     SILENT,
     plan_commit,
     plan_factory_reset,
@@ -270,7 +272,30 @@ def test_a_ring_that_lost_all_learns_from_what_runs_and_is_healthy(server: SlotS
 
 def test_a_prepared_trial_is_finished_by_a_restarted_agent(server: SlotSim) -> None:
     server.update(NEW)
-    assert plan_start(server.view(), 4.0) == [Reset()]
+    assert plan_start(server.view(), 4.0, fresh=False) == [Reset()]
+
+
+def test_a_firmware_that_ignores_boot_next_costs_the_trial_and_not_the_server(server: SlotSim) -> None:
+    server.update(NEW)  # and firmware starts a again, with BootNext as it was
+    assert server.view().pending
+    server.do(plan_start(server.view(), 4.0))
+    view = server.view()
+    assert (view.pending, view.committed, states(server)[Slot.B]) == (False, Slot.A, SlotState.FAILED)
+    assert [row.reason for row in view.record.failed] == [IGNORED]
+    server.do(plan_commit(server.view(), 5.0))
+    assert server.settle() == "old"
+
+
+def test_that_holds_also_when_power_was_cut_between_boot_next_and_its_record(server: SlotSim) -> None:
+    server.update(NEW)
+    seen = server.view()
+    b = structs.replace(seen.record.b, state=SlotState.WRITTEN)
+    view = View(seen.running, structs.replace(seen.record, b=b), seen.boot, seen.intact, seen.digests, seen.named)
+    assert view.pending
+    first, *rest = plan_start(view, 4.0)
+    assert first == SetNext(None)  # before the record: no cut leaves BootNext at a slot that failed
+    assert next(action for action in rest if isinstance(action, Note)).slots.b.state is SlotState.FAILED
+    assert Reset() not in rest
 
 
 def test_factory_is_unchanged_after_many_updates_and_little_is_written_beyond_what_differs(server: SlotSim) -> None:

@@ -12,7 +12,7 @@ from flashvisor.guests.driver import GuestEvent
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.guests.supervise import Wish
 from flashvisor.model.guest import GuestState
-from sim.nodekit import SECOND_GUEST, SITE, Server, server
+from sim.nodekit import SECOND_GUEST, SITE, Server, desired, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +99,32 @@ def test_stopping_by_hand_is_not_undone(made: Server) -> None:
     made.keeper.ask_to_stop("hello", force=True, grace=0)
     assert made.keeper.record("hello").gone.wait(LIMIT)
     assert made.driver.domains() == {}
+
+
+def test_a_trial_waits_for_a_guest_that_does_not_run_unless_people_stopped_it(made: Server) -> None:
+    made.bring_up()
+    made.driver.power_off("hello")
+    assert made.keeper.record("hello").gone.wait(LIMIT)
+    assert made.keeper.silent(["hello"]) == ("guest hello does not run",)
+    made.keeper.start("hello", desired(), by_hand=True)
+    made.keeper.ask_to_stop("hello", force=True, grace=0)
+    assert made.keeper.record("hello").gone.wait(LIMIT)
+    assert made.keeper.silent(["hello"]) == ()
+    made.keeper.start("hello", desired(), by_hand=True)
+    assert made.keeper.silent(["hello"]) == ("guest hello does not answer",)
+
+
+def test_a_trial_does_not_wait_for_a_guest_that_no_start_of_the_server_starts(tmp_path: Path) -> None:
+    text = SITE.replace("[guest.hello]", "[guest.hello]\nautostart = false")
+    with server(tmp_path) as made:
+        made.bring_up(text)
+        made.keeper.start("hello", desired(text), by_hand=True)
+        assert made.keeper.running() == {"hello"}
+        flash, machine = made.flash, made.machine
+    with server(tmp_path, flash=flash, machine=machine) as again:
+        again.boot()
+        assert again.keeper.running() == frozenset()
+        assert again.keeper.silent(["hello"]) == ()
 
 
 def test_a_guest_that_ignores_its_button_is_stopped_by_force_after_its_grace(tmp_path: Path) -> None:

@@ -6,24 +6,27 @@ import hashlib
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
-from flashvisor.errors import NoRollbackError, NoSlotsError
+from flashvisor.errors import FirmwareVariableError, FlashLostError, HypervisorError, NoRollbackError, NoSlotsError
 from flashvisor.flash.ring import Ring
+from flashvisor.flash.slots import IGNORED
 from flashvisor.host.efivars import EfiVars, boot_variables
 from flashvisor.model.record import RecordKind, SlotNote, Slots, encode
 from flashvisor.model.slot import Slot, SlotState
+from flashvisor.node import slotkeeper
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.problems import Problems
-from flashvisor.node.slotkeeper import OWNER, SETTLED, SlotKeeper, Tools
+from flashvisor.node.slotkeeper import OWNER, SEEN, SETTLED, WENT_BACK, SlotKeeper, Tools
 from flashvisor.node.state import NodeState
 from sim.flashsim import FlashSim
 from sim.nodekit import RING_SIZE
 from sim.uefisim import start_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
@@ -39,8 +42,11 @@ class FakeGuests:
 
     def __init__(self) -> None:
         self.quiet: dict[str, str] = {}
+        self.lost = False
 
     def running(self) -> frozenset[str]:
+        if self.lost:
+            raise HypervisorError("it does not answer")
         return frozenset({"web"})
 
     def silent(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -64,7 +70,8 @@ class Server:
     def start(self) -> tuple[Slot, SlotKeeper, Problems]:
         """Firmware starts a slot, whose agent begins."""
         slot = start_from(self.efivars, checked=self.checked)
-        (self.run / SETTLED).unlink(missing_ok=True)
+        for mark in (SETTLED, SEEN):
+            (self.run / mark).unlink(missing_ok=True)
         self.restarted.clear()
         problems = Problems(self.said.append)
         tools = Tools(
@@ -127,10 +134,30 @@ def with_trial(server: Server) -> None:
     assert server.restarted.is_set()
 
 
-def wait_settled(server: Server, keeper: SlotKeeper) -> None:
+def full(server: Server) -> Callable[[], None]:
+    """Firmware has no room for variables, until what this returns is called."""
+    firmware = server.machine.variables
+    refusal = FirmwareVariableError("UEFI variable BootOrder cannot be written: No space left on device")
+    for name in ("write", "delete"):
+        setattr(firmware, name, Mock(side_effect=refusal))
+
+    def room() -> None:
+        for name in ("write", "delete"):
+            delattr(firmware, name)
+
+    return room
+
+
+def wait_over() -> None:
+    """Waits for the end of a trial's thread."""
     for thread in threading.enumerate():
         if thread.name == "trial":
             thread.join(LIMIT)
+            assert not thread.is_alive()
+
+
+def wait_settled(server: Server, keeper: SlotKeeper) -> None:
+    wait_over()
     assert server.settled()
     assert keeper.report().trial == ""
 
@@ -154,6 +181,7 @@ def test_a_start_from_the_committed_slot_reads_no_slot_and_settles(server: Serve
     assert slot is Slot.A
     server.machine.slots.clear()  # reading one would be a KeyError
     assert not keeper.settle()
+    assert keeper.runs() == "a"
     keeper.healthy()
     report = keeper.report()
     assert (report.running, report.committed, report.recovery, report.trial) == ("a", "a", False, "")
@@ -219,6 +247,101 @@ def test_a_trial_whose_time_is_up_goes_back_and_says_why(server: Server) -> None
     assert [(row.version, row.reason) for row in failed] == [("2", f"{OWNER}; guest web does not run")]
 
 
+def test_a_server_whose_hypervisor_is_dead_can_go_back_to_an_image_whose_is_not(server: Server) -> None:
+    server.guests.lost = True
+    with_trial(server)
+    record = server.state().slots()
+    assert record
+    assert record.trial
+    assert record.trial.guests == ()
+
+
+def test_an_agent_that_starts_again_before_the_restart_makes_it_and_firmware_that_ignores_it_ends_the_trial(
+    server: Server,
+) -> None:
+    with_trial(server)
+    server.restarted.clear()
+    tools = Tools(
+        run=server.run,
+        problems=Problems(server.said.append),
+        say=server.said.append,
+        restart=server.restarted.set,
+        book=lambda _cause, _ranges: None,
+    )
+    assert SlotKeeper(server.state(), server.machine, server.guests, tools).settle()
+    assert server.restarted.is_set()
+    (server.run / SEEN).unlink()  # as a restart does; the variables say that a runs, and that b is next
+    keeper = SlotKeeper(server.state(), server.machine, server.guests, tools)
+    assert not keeper.settle()
+    assert [row.reason for row in keeper.report().failed] == [IGNORED]
+
+
+def test_going_back_ends_a_trial_that_is_under_way(server: Server) -> None:
+    with_trial(server)
+    _, keeper, _ = server.start()
+    keeper.settle()
+    keeper.rollback(probation=100.0, health_url="")
+    assert server.restarted.is_set()
+    wait_over()
+    assert not server.settled()
+    assert [row.reason for row in keeper.report().failed] == [WENT_BACK]
+    assert server.start()[0] is not Slot.B
+
+
+def test_a_factory_reset_ends_a_trial_that_is_under_way(server: Server) -> None:
+    with_trial(server)
+    _, keeper, _ = server.start()
+    keeper.settle()
+    keeper.factory_reset(keep_site=True)
+    keeper.heard()  # else all would be well: the trial finds that it is over
+    wait_over()
+    assert keeper.report().committed == "factory"
+    assert server.start()[0] is Slot.FACTORY
+
+
+def test_a_server_that_serves_is_not_reset_by_the_timer_because_firmware_takes_no_variable(server: Server) -> None:
+    _, keeper, _ = server.start()
+    keeper.settle()
+    full(server)
+    with pytest.raises(FirmwareVariableError):
+        keeper.healthy()
+    assert server.settled()
+
+
+def test_a_trial_whose_commit_firmware_does_not_take_stands_and_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slotkeeper, "AGAIN", 0.05)
+    with_trial(server)
+    _, keeper, problems = server.start()
+    keeper.settle()
+    room = full(server)
+    keeper.heard()
+    while not problems.about("slots"):
+        assert any(thread.name == "trial" for thread in threading.enumerate())
+    assert server.settled()
+    assert not server.restarted.is_set()
+    room()
+    wait_over()
+    assert (keeper.report().committed, problems.about("slots")) == ("b", "")
+
+
+def test_a_trial_that_fails_while_the_flash_is_lost_does_not_reset_what_could_not_start_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slotkeeper, "AGAIN", 0.05)
+    with_trial(server)
+    _, keeper, problems = server.start()
+    server.now = 101.0
+    with monkeypatch.context() as pulled:
+        pulled.setattr(NodeState, "append", Mock(side_effect=FlashLostError("pulled")))
+        keeper.settle()
+        while not problems.about("slots"):
+            assert any(thread.name == "trial" for thread in threading.enumerate())
+    wait_over()  # tried again: flash is there
+    assert server.settled()
+
+
 def test_there_is_nothing_to_go_back_to_on_a_new_server(server: Server) -> None:
     _, keeper, _ = server.start()
     with pytest.raises(NoRollbackError):
@@ -240,6 +363,7 @@ def test_without_uefi_the_server_runs_and_says_that_it_has_no_slots(server: Serv
     _, keeper, _ = server.start()
     server.machine.variables = EfiVars(server.run / "nothing")
     assert not keeper.settle()
+    assert keeper.runs() == ""
     keeper.healthy()
     assert server.settled()
     with pytest.raises(NoSlotsError):

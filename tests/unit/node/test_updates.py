@@ -192,6 +192,8 @@ def test_a_second_update_is_refused_while_one_is_under_way(server: Server) -> No
     assert begun.wait(10)
     with pytest.raises(errors.BusyError):
         server.run()
+    with pytest.raises(errors.BusyError), server.updates.alone():
+        pass
     go_on.set()
     first.join(10)
     assert server.slots.report().trial == "b"

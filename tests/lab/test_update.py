@@ -93,7 +93,8 @@ def server(
 def test_a_release_is_downloaded_in_part_tried_and_committed(
     server: Server, owner: Keyring, releases: Path, variants: Variants
 ) -> None:
-    before = factory(server)
+    shipped, before = slots(server, owner), factory(server)
+    assert (shipped.running, shipped.committed, shipped.recovery) == ("factory", "a", False)
     installed = put(server, owner, releases, variants.another(2), "0.2")
     assert installed.downloaded < 0.35 * (installed.downloaded + installed.reused)
     report = watch(server, owner, installed)

@@ -15,7 +15,7 @@ from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import READY_LIMIT, connect
 from flashvisor.lab.writelog import flushes, replay
 
-from .variants import HANGS, Variants
+from lab.variants import HANGS, Variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,6 @@ from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import READY_LIMIT, connect
 from flashvisor.lab.writelog import flushes, replay
-
 from lab.variants import HANGS, Variants
 
 if TYPE_CHECKING:

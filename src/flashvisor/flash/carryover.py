@@ -19,7 +19,10 @@ from flashvisor.flash.ring import Ring
 from flashvisor.model.record import Identity, RecordKind, Slots, decode, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flashvisor.flash.device import FlashDevice
+    from flashvisor.flash.ring import Record
 
 _P = TypeVar("_P", Slots, Identity)
 
@@ -29,7 +32,16 @@ OF_THE_DEVICE = frozenset({RecordKind.SLOTS, RecordKind.WEAR})
 
 def contents(ring: Ring) -> tuple[tuple[int, bytes], ...]:
     """Returns kind and payload of every kept record, oldest first: two rings with the same remember the same."""
-    return tuple((record.kind, record.payload) for record in ring.kept)
+    return _rows(ring.kept)
+
+
+def is_memory_of(there: Ring, mine: Ring) -> bool:
+    """Tells whether a ring remembers what mine does, with or without the record whose writing failed last."""
+    return contents(there) in (contents(mine), _rows(mine.kept_at_most))
+
+
+def _rows(records: Iterable[Record]) -> tuple[tuple[int, bytes], ...]:
+    return tuple((record.kind, record.payload) for record in records)
 
 
 def copy(source: Ring, device: FlashDevice) -> Ring:

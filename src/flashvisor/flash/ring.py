@@ -39,6 +39,10 @@ def unheard(_cause: str, _ranges: Sequence[tuple[int, int]]) -> None:
     """Takes the place of the ledger where nobody keeps one."""
 
 
+def _in_order(state: State) -> tuple[Record, ...]:
+    return tuple(sorted(state.records, key=lambda record: record.sequence))
+
+
 def _read(device: FlashDevice, geometry: Geometry) -> tuple[State, tuple[str, ...]]:
     starts = [index * geometry.segment for index in range(geometry.segments)]
     heads = [device.read(start, HEADER) for start in starts]
@@ -58,6 +62,7 @@ class Ring:
         self._device, self._book = device, book
         self._state = state
         self._in_doubt = False
+        self._tried = state  # what is true if the append that failed last reached flash all the same
         self._causes: Counter[str] = Counter()
         self.lost = lost
 
@@ -94,7 +99,12 @@ class Ring:
     @property
     def kept(self) -> tuple[Record, ...]:
         """All kept records, oldest first."""
-        return tuple(sorted(self._state.records, key=lambda record: record.sequence))
+        return _in_order(self._state)
+
+    @property
+    def kept_at_most(self) -> tuple[Record, ...]:
+        """The same as if the append that failed last, if any, had reached flash all the same: only a flush tells."""
+        return _in_order(self._tried if self._in_doubt else self._state)
 
     def append(self, kind: int, payload: bytes, *, cause: str) -> Record:
         """Writes a record and returns once it would survive a cut of power.
@@ -110,6 +120,7 @@ class Ring:
         if self._in_doubt:
             self._state, self.lost = _read(self._device, self._state.geometry)
         plan = plan_append(self._state, kind, payload, cause)
+        self._tried = plan.state
         self._in_doubt = True  # until all is done: an error in between leaves flash as a cut of power would
         for name, writes in plan.batches(cause):
             self._write(name, [(write.offset, write.data) for write in writes])
@@ -125,7 +136,7 @@ class Ring:
 
     def wipe(self) -> None:
         """Overwrites the whole device with zeros: no record, kept or old, can be read from it any more."""
-        self._in_doubt = True
+        self._in_doubt, self._tried = True, State(self._state.geometry)
         starts = range(0, self._device.size, WIPE_CHUNK)
         self._write(WIPE, [(start, bytes(min(WIPE_CHUNK, self._device.size - start))) for start in starts])
         self._state, self.lost, self._in_doubt = State(self._state.geometry), (), False
@@ -143,8 +154,7 @@ class Ring:
         state, sizes = self._state, Counter[int]()
         for part in state.parts:
             sizes[part.sequence] += state.geometry.pages_of(len(part.body)) * state.geometry.page
-        records = sorted(state.records, key=lambda record: record.sequence)
-        return [(record, sizes[record.sequence]) for record in records if record.sequence >= sequence]
+        return [(record, sizes[record.sequence]) for record in _in_order(state) if record.sequence >= sequence]
 
     @property
     def bytes_written(self) -> int:

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 from flashvisor.errors import DeviceError, DeviceFaultyError, FlashLostError, FlashvisorError
-from flashvisor.flash.carryover import contents, copy
+from flashvisor.flash.carryover import copy, is_memory_of
 from flashvisor.flash.ring import Book, Ring, unheard
 from flashvisor.host import block, uevent
 from flashvisor.host.block import BlockFile
@@ -202,7 +202,7 @@ class FlashKeeper:
         try:
             with BlockFile(self._path) as device:
                 there = Ring.open(device)
-            if contents(there) != contents(self.ring):
+            if not is_memory_of(there, self.ring):
                 self._refused = found
                 self._tell(STRANGE)
                 return

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import (
     ImageTooLargeError,
     MissingDriverError,
+    NoSpaceError,
     OtherFlavourError,
     ReleaseFailedBeforeError,
     SlotBusyError,
 )
 from flashvisor.model.drivers import Patterns
+from flashvisor.model.size import show_size
 from flashvisor.model.slot import IMAGE_LIMIT
 
 if TYPE_CHECKING:
@@ -138,6 +140,19 @@ def admit(manifest: Manifest, report: SlotsReport, *, force: bool) -> None:
     if earlier and not force:
         raise ReleaseFailedBeforeError(
             f"release {manifest.version} failed on this server before: {earlier.reason}", evidence=manifest.sha256
+        )
+
+
+def need_memory(need: int, available: int) -> None:
+    """Refuses an update that would take RAM, bytes, from the guests.
+
+    Raises:
+        NoSpaceError: it would.
+    """
+    if available < need:
+        raise NoSpaceError(
+            f"an update takes {show_size(need)} of memory for a while, and {show_size(available)} are available",
+            next_step="Stop a guest until the server has restarted, and call again.",
         )
 
 

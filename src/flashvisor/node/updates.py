@@ -3,7 +3,7 @@
 Owns the order, and that a server's memory of releases is written before anything of them is used. Does not own the
 slots themselves (node/slotkeeper.py), nor the connection (node/updatesocket.py)::
 
-    updates = Updates(state, slots, Surroundings(directory, owner_ca_pem), look)
+    updates = Updates(state, slots, Surroundings(directory, owner_ca_pem, look))
     updates.run(request, push, tell)
 
 What verifies and fetches is imported by the first update: the start of a server counts every module.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flashvisor.api.flashtypes import Installed
 from flashvisor.errors import BadRequestError, BusyError, NoTrustRootError, OtherFlavourError
-from flashvisor.host import clock
+from flashvisor.host import clock, facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from flashvisor.node.state import NodeState
     from flashvisor.trust.updates import VerifiedRelease
 
+# Bytes of RAM beside the image itself: the slot's content, an image that chunks are taken from, and room to breathe.
+# Without a look at what is free, the kernel would take it from the largest guest.
+WORK = 100 << 20
+
 VERIFYING, LOADING, WRITING = "verifying the release", "getting the image", "writing the slot"
+
+
+def _available() -> int:
+    return facts.memory().available
 
 
 class Tell(Protocol):
@@ -51,12 +59,14 @@ class Surroundings:
         owner_ca_pem: Whose web servers are trusted, besides those of the system's CAs.
         look: Says what runs on this server.
         wall: This server's own clock.
+        available: Bytes of RAM that are free, or could be.
     """
 
     directory: Path
     owner_ca_pem: str
     look: Callable[[], Running]
     wall: Callable[[], float] = clock.wall
+    available: Callable[[], int] = _available
 
 
 class Updates:
@@ -119,6 +129,7 @@ class Updates:
         if preflight.is_running(manifest, report):
             return Installed(version=manifest.version, image=manifest.sha256, already=True)
         preflight.admit(manifest, report, force=request.force)
+        preflight.need_memory(manifest.length + WORK, self._surroundings.available())
         taken = intake.assemble(
             manifest,
             self._surroundings.directory,

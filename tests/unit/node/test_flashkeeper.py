@@ -110,6 +110,28 @@ def test_a_write_that_fails_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyP
     assert bench.keeper.look()
 
 
+def test_a_device_that_has_what_it_did_not_acknowledge_is_taken_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stick that is reset by its own controller under a write: its bytes are there, the answer never came."""
+
+    def fail(*_: object) -> None:
+        raise DeviceFaultyError("flushing: Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockFile, "flush", fail)
+        for _ in range(2):
+            with pytest.raises(FlashLostError):
+                propose(bench.state)
+    assert bench.state.history() == []
+    bench.pull()
+    assert not bench.keeper.look()
+    bench.put_back()
+    assert bench.keeper.look()
+    assert [each.config.generation for each in bench.state.history()] == [1]
+    assert propose(bench.state) == 2
+
+
 def test_a_device_that_does_not_answer_is_noticed_by_a_close_look(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from flashvisor.model.release import Flavour
 from flashvisor.node.fakeslots import FakeSlots
 from flashvisor.node.preflight import Running
 from flashvisor.node.state import NodeState
-from flashvisor.node.updates import LOADING, VERIFYING, WRITING, Surroundings, Updates
+from flashvisor.node.updates import LOADING, VERIFYING, WORK, WRITING, Surroundings, Updates
 from sim.flashsim import FlashSim
 from sim.nodekit import RING_SIZE
 from sim.reposim import MEMORY, NOW, YEAR, RepoSim, image_of, manifest_of, repository
@@ -47,10 +47,17 @@ class Server:
     slots: FakeSlots = field(default_factory=lambda: FakeSlots(OLD, "1.0"))
     said: list[str] = field(default_factory=list)
     owner_ca_pem: str = ""
+    available: int = 1 << 30
 
     def __post_init__(self) -> None:
         self.state = NodeState(Ring.open(self.flash))
-        around = Surroundings(self.directory / "update", self.owner_ca_pem, lambda: self.running, lambda: self.wall)
+        around = Surroundings(
+            self.directory / "update",
+            self.owner_ca_pem,
+            lambda: self.running,
+            wall=lambda: self.wall,
+            available=lambda: self.available,
+        )
         self.updates = Updates(self.state, self.slots, around)
 
     def run(self, request: UpdateRequest = REQUEST) -> Installed:
@@ -137,6 +144,16 @@ def test_a_missing_driver_stops_it_before_anything_is_written(server: Server) ->
     assert server.state.bytes_written == written
     assert server.source.chunks_asked == []
     assert server.slots.report().trial == ""
+
+
+def test_an_update_takes_no_memory_from_the_guests(server: Server) -> None:
+    server.available = MANIFEST.length + WORK - 1
+    with pytest.raises(errors.NoSpaceError, match="are available"):
+        server.run()
+    assert not server.source.chunks_asked
+    server.available += 1
+    server.run()
+    assert server.slots.report().trial == "b"
 
 
 def test_a_release_of_another_flavour_needs_asking(server: Server) -> None:

@@ -69,7 +69,8 @@ class Life:
             return slot, device.read(0, region.size).index(head) + self.depth
 
     def in_record(self, *kinds: RecordKind) -> Bit:
-        """A bit of the newest record of these kinds, behind its header."""
+        """A bit of the newest record of these kinds, behind its header; the plug is pulled to look for it."""
+        self.server.power_off()
         parts: list[Part] = []
         geometry = Geometry(STATE.size)
         with BlockFile(self.server.paths.flash, offset=STATE.start, length=STATE.size) as device:
@@ -136,7 +137,6 @@ def test_a_flipped_bit_never_keeps_a_server_from_starting_a_verified_image(
 def test_what_a_flipped_bit_cost_the_servers_memory_is_told(power_on: Callable[..., Server], owner: Keyring) -> None:
     server = power_on("forgetful")
     life = Life(server, owner, 0)
-    server.power_off()
     life.restart_with(life.in_record(RecordKind.CONFIG))
     assert RingCorruptError.code in life.problems()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from flashvisor.api.address import Address
-from flashvisor.api.client import Client
+from flashvisor.api.client import Client, tls_context
+from flashvisor.api.failures import failure
 from flashvisor.api.routes import Routes
 from flashvisor.errors import (
     ForeignNodeError,
@@ -237,3 +239,17 @@ def test_a_server_that_dies_over_a_request_is_not_taken_for_one_that_refuses(key
         thread.join()
     assert heard[0].startswith(b"GET /v1/node")
     assert heard[1] == b""
+
+
+def test_a_router_in_front_of_a_server_that_is_off_is_not_taken_for_one_that_refuses(keyring: Keyring) -> None:
+    def reset(listener: socket.socket) -> None:
+        plain, _ = listener.accept()
+        with plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=reset, args=(listener,))
+        thread.start()
+        address = Address("127.0.0.1", listener.getsockname()[1])
+        assert isinstance(failure(ConnectionError(), address, tls_context(keyring)), NodeUnreachableError)
+        thread.join()

@@ -13,7 +13,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidMessage
+from websockets.exceptions import InvalidMessage
 
 from flashvisor.errors import FlashvisorError, ForeignNodeError, NodeUnreachableError, NotAdmittedError
 from flashvisor.trust.certificates import SERVER_ALIAS
@@ -27,10 +27,10 @@ CONNECT_TIMEOUT = 10.0  # seconds
 REFUSAL_TIMEOUT = 2.0  # seconds; a server that refuses a certificate hangs up at once
 # What OpenSSL says when the other side refused our certificate (RFC 8446, 6.2).
 REFUSALS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "CERTIFICATE_REQUIRED", "ACCESS_DENIED")
-# The connection stood, and then there was no answer.
+# The connection stood, and then there was no answer. (A WebSocket that stood was an answer: we had been admitted.)
 HUNG_UP = (
     *(httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError),
-    *(InvalidMessage, ConnectionClosed, ConnectionError),
+    *(InvalidMessage, ConnectionError),
 )
 
 
@@ -68,13 +68,18 @@ def _is_refused(address: Address, tls: ssl.SSLContext) -> bool:
             tls.wrap_socket(plain, server_hostname=SERVER_ALIAS) as secured,
         ):
             secured.settimeout(REFUSAL_TIMEOUT)
-            return secured.recv(1) == b""
+            return _hangs_up(secured)
+    except OSError:
+        return False  # nobody is there, or a router that stands in for a server that is off
+
+
+def _hangs_up(connection: ssl.SSLSocket) -> bool:
+    try:
+        return connection.recv(1) == b""
     except TimeoutError:
         return False  # it waits for a request: we are admitted
-    except ConnectionResetError:
-        return True
     except OSError as error:
-        return isinstance(error, ssl.SSLError)
+        return isinstance(error, (ConnectionResetError, ssl.SSLError))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

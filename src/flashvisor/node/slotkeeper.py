@@ -33,7 +33,7 @@ from flashvisor.flash.slots import (
     target,
 )
 from flashvisor.flash.slotview import PAIR, Action, Reset, View, derive
-from flashvisor.host import clock, web
+from flashvisor.host import clock
 from flashvisor.host.efivars import boot_variables
 from flashvisor.host.files import need_space
 from flashvisor.model.record import Trial
@@ -213,6 +213,8 @@ class SlotKeeper:
             return (API,)
         missing = []
         if trial.health_url:
+            from flashvisor.host import web  # late: a start counts every module
+
             if not web.answers(trial.health_url, HEALTH_TIMEOUT):
                 missing.append(f"{trial.health_url} does not answer")
         elif not self._heard.is_set():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -15,11 +17,12 @@ from flashvisor.flash.ring import Ring
 from flashvisor.flash.slots import IGNORED
 from flashvisor.host import web
 from flashvisor.host.efivars import EfiVars, boot_variables
-from flashvisor.model.record import RecordKind, SlotNote, Slots, encode
+from flashvisor.model.record import PROBATION_LIMIT, RecordKind, SlotNote, Slots, encode
 from flashvisor.model.slot import Slot, SlotState
 from flashvisor.node import slotkeeper
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.problems import Problems
+from flashvisor.node.settings import Settings
 from flashvisor.node.slotkeeper import API, OWNER, SEEN, SETTLED, WENT_BACK, SlotKeeper, Tools
 from flashvisor.node.state import NodeState
 from sim.flashsim import FlashSim
@@ -401,3 +404,11 @@ def test_without_uefi_the_server_runs_and_says_that_it_has_no_slots(server: Serv
     assert server.settled()
     with pytest.raises(NoSlotsError):
         keeper.report()
+
+
+def test_the_timer_knows_the_same_file_and_comes_after_the_longest_trial() -> None:
+    units = resources.files("flashvisor.node") / "units"
+    assert f"ConditionPathExists=!{Settings().run / SETTLED}\n" in (units / "flashvisor-probation.service").read_text()
+    minutes = re.search(r"^OnBootSec=(\d+)min$", (units / "flashvisor-probation.timer").read_text(), re.MULTILINE)
+    assert minutes
+    assert int(minutes[1]) * 60 > PROBATION_LIMIT

@@ -23,6 +23,7 @@ from flashvisor.errors import FlashLostError, FlashvisorError, HypervisorError, 
 from flashvisor.flash.carryout import Hands, carry_out
 from flashvisor.flash.slotimage import content_digest, slot_content
 from flashvisor.flash.slots import (
+    WENT_BACK,
     Release,
     plan_commit,
     plan_factory_reset,
@@ -63,7 +64,6 @@ AGAIN = 60.0  # seconds until the end of a trial is tried again that firmware or
 HEALTH_TIMEOUT = 10.0  # seconds for an answer of the health URL
 API = "the API does not serve"
 OWNER = "the owner has not reached the server"
-WENT_BACK = "the owner went back to the image that ran before"
 
 
 class Guests(Protocol):

@@ -14,7 +14,7 @@ import pytest
 
 from flashvisor.errors import FirmwareVariableError, FlashLostError, HypervisorError, NoRollbackError, NoSlotsError
 from flashvisor.flash.ring import Ring
-from flashvisor.flash.slots import IGNORED
+from flashvisor.flash.slots import IGNORED, WENT_BACK
 from flashvisor.host import web
 from flashvisor.host.efivars import EfiVars, boot_variables
 from flashvisor.model.record import PROBATION_LIMIT, RecordKind, SlotNote, Slots, encode
@@ -23,7 +23,7 @@ from flashvisor.node import slotkeeper
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.problems import Problems
 from flashvisor.node.settings import Settings
-from flashvisor.node.slotkeeper import API, OWNER, SEEN, SETTLED, WENT_BACK, SlotKeeper, Tools
+from flashvisor.node.slotkeeper import API, OWNER, SEEN, SETTLED, SlotKeeper, Tools
 from flashvisor.node.state import NodeState
 from sim.flashsim import FlashSim
 from sim.nodekit import RING_SIZE

@@ -17,7 +17,10 @@ from flashvisor.cli.trial_options import health_option, how_it_ends, probation_o
 @node_option
 @json_option
 def command(*, probation: float, health_url: str, yes: bool, node: str, as_json: bool) -> None:
-    """Go back to the image that ran before: guests are stopped, and the server restarts into its other slot."""
+    """Go back to the image that ran before: guests are stopped, and the server restarts into its other slot.
+
+    While a release is on trial, this ends the trial.
+    """
     if not yes:
         click.confirm("The server's guests will be down while it restarts. Go on?", abort=True)
     with connect(node) as client:

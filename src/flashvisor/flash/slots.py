@@ -54,6 +54,7 @@ SILENT = "the server was reset or lost power before it was healthy"
 DEAD = "it did not become healthy in several starts in a row"
 ROTTEN = "its bytes in flash have changed"
 IGNORED = "firmware did not start it, although BootNext led to it"
+WENT_BACK = "the owner went back to the image that ran before"
 RESET = "the server was reset to factory during its trial"
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from flashvisor.api.flashtypes import FailedReport, SlotReport, SlotsReport
 from flashvisor.errors import NoRollbackError, SlotBusyError
+from flashvisor.flash.slots import WENT_BACK
 from flashvisor.model.slot import Slot, SlotState, other
 
 if TYPE_CHECKING:
@@ -71,11 +72,14 @@ class FakeSlots:
         """Nothing waits for it."""
 
     def rollback(self, *, probation: float, health_url: str) -> None:
-        """Puts the other image on trial.
+        """Puts the other image on trial; ends a trial that is under way.
 
         Raises:
             NoRollbackError: there is none.
         """
+        if self.report().trial:
+            self.end_trial(reason=WENT_BACK)
+            return
         target = other(self.committed)
         if not self._content[target].image:
             raise NoRollbackError(f"slot {target} is empty")

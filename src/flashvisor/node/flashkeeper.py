@@ -16,7 +16,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
-from flashvisor.errors import DeviceError, DeviceFaultyError, FlashLostError, FlashvisorError
+from flashvisor.errors import DeviceError, DeviceFaultyError, FlashLostError, FlashvisorError, FlashWorksError
 from flashvisor.flash.carryover import copy, is_memory_of
 from flashvisor.flash.ring import Book, Ring, unheard
 from flashvisor.host import block, uevent
@@ -42,6 +42,7 @@ LOST = (
     "`flashvisor burn --via NODE IMAGE`"
 )
 STRANGE = "the flash was pulled or died, and the device that is there now does not hold this server's memory"
+BACK = "this server's flash works again: the old device came back while a new one was burned"
 
 
 class FlashPort:
@@ -161,11 +162,11 @@ class FlashKeeper:
         """Takes for this server's memory what a new device was burned with. The flash is taken up when it is there.
 
         Raises:
-            RuntimeError: the flash is not lost.
+            FlashWorksError: the old device came back meanwhile.
         """
         with self.lock:
             if not self.lost:
-                raise RuntimeError("the flash works: it cannot become another")
+                raise FlashWorksError(BACK, next_step="Take the new device out: the server must not start with both.")
             self.ring.continue_as(ring)
             self._refused = ""
             self._keep_copy()

@@ -23,6 +23,7 @@ from flashvisor.errors import FlashLostError, FlashvisorError, HypervisorError, 
 from flashvisor.flash.carryout import Hands, carry_out
 from flashvisor.flash.slotimage import content_digest, slot_content
 from flashvisor.flash.slots import (
+    WENT_BACK,
     Release,
     plan_commit,
     plan_factory_reset,
@@ -33,7 +34,7 @@ from flashvisor.flash.slots import (
     target,
 )
 from flashvisor.flash.slotview import PAIR, Action, Reset, View, derive
-from flashvisor.host import clock, web
+from flashvisor.host import clock
 from flashvisor.host.efivars import boot_variables
 from flashvisor.host.files import need_space
 from flashvisor.model.record import Trial
@@ -61,8 +62,8 @@ SCRATCH = 70 << 20  # bytes of RAM that an update takes beside the image: a slot
 INTERVAL = 2.0  # seconds between two looks at a trial
 AGAIN = 60.0  # seconds until the end of a trial is tried again that firmware or flash did not take
 HEALTH_TIMEOUT = 10.0  # seconds for an answer of the health URL
+API = "the API does not serve"
 OWNER = "the owner has not reached the server"
-WENT_BACK = "the owner went back to the image that ran before"
 
 
 class Guests(Protocol):
@@ -146,6 +147,7 @@ class SlotKeeper:
         self._lock = threading.RLock()
         self._digests: dict[Slot, str] = {}
         self._runs = ""
+        self._serves = threading.Event()
         self._heard = threading.Event()
         self._over = threading.Event()
 
@@ -192,6 +194,7 @@ class SlotKeeper:
             FirmwareVariableError: firmware does not give or take its variables.
             FlashError: the state ring takes no record.
         """
+        self._serves.set()
         if not self._machine.firmware().available():
             self._settled()
             return
@@ -201,12 +204,17 @@ class SlotKeeper:
 
     def heard(self) -> None:
         """The owner has reached the server."""
+        self._serves.set()
         self._heard.set()
 
     def waits_for(self, trial: Trial) -> tuple[str, ...]:
         """Returns in plain words what a trial still waits for; nothing: it ends well."""
+        if not self._serves.is_set():  # nor is a site in force yet, whose guests could be asked for
+            return (API,)
         missing = []
         if trial.health_url:
+            from flashvisor.host import web  # late: a start counts every module
+
             if not web.answers(trial.health_url, HEALTH_TIMEOUT):
                 missing.append(f"{trial.health_url} does not answer")
         elif not self._heard.is_set():
@@ -306,7 +314,8 @@ class SlotKeeper:
             elif self._trial(view) or view.committed is view.running:  # the latter: a commit that firmware cut short
                 self._commit()
                 self._tools.problems.clear("slots")
-                self._tools.say(f"flashvisor: slot {view.running} is committed")
+                if self._look().committed is view.running:  # not one whose bytes rotted under it
+                    self._tools.say(f"flashvisor: slot {view.running} is committed")
             else:  # others ended it meanwhile
                 self._over.set()
 

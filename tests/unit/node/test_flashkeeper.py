@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import DeviceFaultyError, FlashLostError
+from flashvisor.errors import DeviceFaultyError, FlashLostError, FlashWorksError
 from flashvisor.flash.carryover import copy
 from flashvisor.flash.ramdevice import RamDevice
 from flashvisor.flash.ring import Ring
@@ -228,5 +228,5 @@ def test_a_new_device_becomes_the_flash(bench: Bench) -> None:
 
 
 def test_a_flash_that_works_becomes_no_other(bench: Bench) -> None:
-    with pytest.raises(RuntimeError, match="works"):
+    with pytest.raises(FlashWorksError):
         bench.keeper.become(bench.keeper.ring)

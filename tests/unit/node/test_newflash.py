@@ -160,6 +160,22 @@ def test_flash_that_works_is_not_replaced(bench: Bench) -> None:
     assert bytes_on_disk(bench.stick) == 0
 
 
+def test_a_device_that_comes_back_during_the_burn_stays_this_servers_flash(bench: Bench) -> None:
+    away = bench.path.read_bytes()
+    bench.lose()
+    burning = bench.new.begin("sdz", None, DEVICE_SIZE)
+    try:
+        send(burning, IMAGE)
+        bench.path.write_bytes(away)
+        assert bench.keeper.look()
+        with pytest.raises(FlashWorksError, match="came back"):
+            list(burning.finish())
+    finally:
+        burning.close()
+    assert bench.state.identity() == ALPHA
+    assert not bench.problems.about("flash")
+
+
 def test_one_burn_at_a_time(bench: Bench) -> None:
     bench.lose()
     burning = bench.new.begin("sdz", None, DEVICE_SIZE)

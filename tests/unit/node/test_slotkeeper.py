@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -12,14 +14,16 @@ import pytest
 
 from flashvisor.errors import FirmwareVariableError, FlashLostError, HypervisorError, NoRollbackError, NoSlotsError
 from flashvisor.flash.ring import Ring
-from flashvisor.flash.slots import IGNORED
+from flashvisor.flash.slots import IGNORED, WENT_BACK
+from flashvisor.host import web
 from flashvisor.host.efivars import EfiVars, boot_variables
-from flashvisor.model.record import RecordKind, SlotNote, Slots, encode
+from flashvisor.model.record import PROBATION_LIMIT, RecordKind, SlotNote, Slots, encode
 from flashvisor.model.slot import Slot, SlotState
 from flashvisor.node import slotkeeper
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.problems import Problems
-from flashvisor.node.slotkeeper import OWNER, SEEN, SETTLED, WENT_BACK, SlotKeeper, Tools
+from flashvisor.node.settings import Settings
+from flashvisor.node.slotkeeper import API, OWNER, SEEN, SETTLED, SlotKeeper, Tools
 from flashvisor.node.state import NodeState
 from sim.flashsim import FlashSim
 from sim.nodekit import RING_SIZE
@@ -121,7 +125,7 @@ def remember(server: Server, record: Slots) -> None:
     server.state().append(RecordKind.SLOTS, encode(record), "test")
 
 
-def with_trial(server: Server) -> None:
+def with_trial(server: Server, health_url: str = "") -> None:
     """New stands in b, whole, and firmware starts it next."""
     server.machine.slots[Slot.B] = FlashSim(len(NEW), content=NEW)
     remember(server, slots(note(OLD, SlotState.COMMITTED, "1"), note(NEW, SlotState.IDLE, "2"), Slot.A))
@@ -130,7 +134,7 @@ def with_trial(server: Server) -> None:
         assert started is slot
         keeper.settle()
         keeper.healthy()
-    keeper.rollback(probation=100.0, health_url="")
+    keeper.rollback(probation=100.0, health_url=health_url)
     assert server.restarted.is_set()
 
 
@@ -232,6 +236,7 @@ def test_a_trial_whose_time_is_up_goes_back_and_says_why(server: Server) -> None
     server.now = 101.0
     slot, keeper, _ = server.start()
     assert slot is Slot.B
+    keeper.healthy()
     keeper.settle()
     assert server.restarted.wait(LIMIT)
     assert not server.settled()
@@ -274,6 +279,37 @@ def test_an_agent_that_starts_again_before_the_restart_makes_it_and_firmware_tha
     keeper = SlotKeeper(server.state(), server.machine, server.guests, tools)
     assert not keeper.settle()
     assert [row.reason for row in keeper.report().failed] == [IGNORED]
+
+
+def test_a_health_url_that_answers_is_not_enough_while_the_api_does_not_serve(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that starts again finds the network up, and no site in force yet: it knows of no guest to ask for."""
+    monkeypatch.setattr(web, "answers", lambda _url, _timeout: True)
+    monkeypatch.setattr(slotkeeper, "INTERVAL", 0.05)
+    with_trial(server, health_url="http://h/")
+    _, keeper, _ = server.start()
+    keeper.settle()
+    trial = server.state().slots()
+    assert trial
+    assert trial.trial
+    assert keeper.waits_for(trial.trial) == (API,)
+    assert not server.settled()
+    keeper.healthy()
+    wait_settled(server, keeper)
+    assert keeper.report().committed == "b"
+
+
+def test_a_slot_that_rots_during_its_trial_is_not_said_to_be_committed(server: Server) -> None:
+    with_trial(server)
+    _, keeper, _ = server.start()
+    keeper.settle()
+    server.machine.slots[Slot.B] = FlashSim(len(NEW), content=OLD)
+    keeper.heard()
+    wait_over()
+    assert keeper.report().committed == "a"
+    assert not any("is committed" in line for line in server.said)
+    assert server.start()[0] is Slot.FACTORY
 
 
 def test_going_back_ends_a_trial_that_is_under_way(server: Server) -> None:
@@ -368,3 +404,11 @@ def test_without_uefi_the_server_runs_and_says_that_it_has_no_slots(server: Serv
     assert server.settled()
     with pytest.raises(NoSlotsError):
         keeper.report()
+
+
+def test_the_timer_knows_the_same_file_and_comes_after_the_longest_trial() -> None:
+    units = resources.files("flashvisor.node") / "units"
+    assert f"ConditionPathExists=!{Settings().run / SETTLED}\n" in (units / "flashvisor-probation.service").read_text()
+    minutes = re.search(r"^OnBootSec=(\d+)min$", (units / "flashvisor-probation.timer").read_text(), re.MULTILINE)
+    assert minutes
+    assert int(minutes[1]) * 60 > PROBATION_LIMIT

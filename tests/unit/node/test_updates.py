@@ -11,6 +11,7 @@ import pytest
 from flashvisor import errors
 from flashvisor.api.flashtypes import FailedReport, Installed, UpdateRequest
 from flashvisor.flash.ring import Ring
+from flashvisor.flash.slots import WENT_BACK
 from flashvisor.host.devices import Device
 from flashvisor.model.record import RecordKind, encode
 from flashvisor.model.release import Flavour
@@ -216,6 +217,13 @@ def test_a_second_update_is_refused_while_one_is_under_way(server: Server) -> No
     assert server.slots.report().trial == "b"
     server.slots.end_trial()
     assert server.run().already
+
+
+def test_fake_slots_go_back_as_real_ones_do(server: Server) -> None:
+    server.run()
+    server.slots.rollback(probation=600.0, health_url="")
+    report = server.slots.report()
+    assert (report.running, report.trial, [row.reason for row in report.failed]) == ("a", "", [WENT_BACK])
 
 
 @pytest.mark.parametrize("url", ["ftp://example/x", "https://", "https://user@example/x", "x", "https://a/x?y"])

@@ -6,8 +6,12 @@ proven in simulation (tests/sim/cuts.py); here, that firmware, flash and the age
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from flashvisor.api import trial
@@ -23,7 +27,7 @@ from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import READY_LIMIT, connect, run_site
 
 from .conftest import BUILD
-from .updating import MEMORY, PROBATION, factory, put, slots, wait_back, watch
+from .updating import MEMORY, PROBATION, factory, push, put, slots, wait_back, watch
 from .variants import Variants
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 GUEST_LIMIT = 300.0  # seconds, under emulation, on a busy machine
+ASK_EVERY, ASK_LIMIT = 0.2, 2.0  # seconds
 SITE = f"""
 schema = 1
 [node]
@@ -90,18 +95,51 @@ def server(
         rack.down_all()
 
 
+class Outage:
+    """Asks a guest from outside, all the while: how long nobody answered."""
+
+    def __init__(self, server: Server) -> None:
+        self._url = f"http://127.0.0.1:{server.forwards[8080]}/"
+        self._ending, self._answers = threading.Event(), [clock.monotonic()]
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> Outage:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    @property
+    def seconds(self) -> float:
+        """The longest time between two answers."""
+        return max(later - earlier for earlier, later in pairwise(self._answers))
+
+    def _ask(self) -> None:
+        while not self._ending.wait(ASK_EVERY):
+            with suppress(httpx.HTTPError):
+                httpx.get(self._url, timeout=ASK_LIMIT).raise_for_status()
+                self._answers.append(clock.monotonic())
+
+
 def test_a_release_is_downloaded_in_part_tried_and_committed(
     server: Server, owner: Keyring, releases: Path, variants: Variants
 ) -> None:
     shipped, before = slots(server, owner), factory(server)
     assert (shipped.running, shipped.committed, shipped.recovery) == ("factory", "a", False)
-    installed = put(server, owner, releases, variants.another(2), "0.2")
+    with Outage(server) as outage:
+        publish(variants.another(2), releases, owner, open_cache(), Order(version="0.2"))
+        begun = clock.monotonic()
+        installed = push(server, owner, releases)
+        report = watch(server, owner, installed)
+        committed = clock.monotonic() - begun
+        with connect(server, owner) as client:
+            wait_for_guests(client, ["hello"], GUEST_LIMIT)
+            node = client.node()
+    print(f"update: committed after {committed:.1f} s; guest silent for {outage.seconds:.1f} s")  # noqa: T201 - figures
     assert installed.downloaded < 0.35 * (installed.downloaded + installed.reused)
-    report = watch(server, owner, installed)
     assert (report.running, report.committed) == ("b", "b")
-    with connect(server, owner) as client:
-        wait_for_guests(client, ["hello"], GUEST_LIMIT)
-        node = client.node()
     assert node.problems == ()
     assert [row.intact for row in slots(server, owner).slots] == [True, True]
     assert factory(server) == before

@@ -21,7 +21,7 @@ from flashvisor.api.types import (
     NodeReport,
     SiteReport,
 )
-from flashvisor.errors import BadRequestError, UnknownGenerationError, UnknownGuestError
+from flashvisor.errors import BadRequestError, BusyError, UnknownGenerationError, UnknownGuestError
 from flashvisor.host import journal
 from flashvisor.host.systemd import Power
 from flashvisor.node.enrolment import enrol, take_keys_out
@@ -193,7 +193,8 @@ class Service:
         return self._slots.report(verify=verify)
 
     def rollback(self, request: RollbackRequest) -> None:
-        """Restarts into the other slot; raises as `SlotKeeper.rollback`."""
+        """Restarts into the other slot; raises as `SlotKeeper.rollback`, and BusyError as `update`."""
+        self._refuse_unconfirmed()
         self._slots.rollback(probation=request.probation, health_url=request.health_url)
 
     def factory_reset(self, request: FactoryResetRequest) -> None:
@@ -201,7 +202,12 @@ class Service:
         self._slots.factory_reset(keep_site=request.keep_site)
 
     def update(self, request: UpdateRequest, push: Source, tell: Tell) -> Installed:
-        """Takes a release in; raises as `Updates.run`."""
+        """Takes a release in; raises as `Updates.run`.
+
+        Raises:
+            BusyError: an applied site waits for its confirmation: a restart would take it back unasked.
+        """
+        self._refuse_unconfirmed()
         return self._updates.run(request, push, tell)
 
     def attest(self, request: AttestRequest) -> AttestReport:
@@ -286,6 +292,13 @@ class Service:
     def type_console(self, name: str, data: bytes) -> None:
         """Types into a guest's console; raises as `ConsoleHub.send`."""
         self._hub.send(name, data)
+
+    def _refuse_unconfirmed(self) -> None:
+        if self._reconciler.waiting:
+            raise BusyError(
+                "the site applied last waits for its confirmation, and a restart would take it back",
+                next_step="`flashvisor confirm` keeps it; else wait until the server has gone back.",
+            )
 
     def _desired(self) -> Desired | None:
         now = self._reconciler.now

@@ -13,7 +13,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import httpx
-from websockets.exceptions import InvalidMessage
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from flashvisor.errors import FlashvisorError, ForeignNodeError, NodeUnreachableError, NotAdmittedError
 from flashvisor.trust.certificates import SERVER_ALIAS
@@ -27,10 +27,10 @@ CONNECT_TIMEOUT = 10.0  # seconds
 REFUSAL_TIMEOUT = 2.0  # seconds; a server that refuses a certificate hangs up at once
 # What OpenSSL says when the other side refused our certificate (RFC 8446, 6.2).
 REFUSALS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "CERTIFICATE_REQUIRED", "ACCESS_DENIED")
-# The connection stood, and then there was no answer. (A WebSocket that stood was an answer: we had been admitted.)
+# The connection stood, and then there was no answer.
 HUNG_UP = (
     *(httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError),
-    *(InvalidMessage, ConnectionError),
+    *(InvalidMessage, ConnectionClosed, ConnectionError),
 )
 
 
@@ -63,12 +63,11 @@ def _is_refused(address: Address, tls: ssl.SSLContext) -> bool:
     """
     place = (address.host, address.port)
     try:
-        with (
-            socket.create_connection(place, timeout=CONNECT_TIMEOUT) as plain,
-            tls.wrap_socket(plain, server_hostname=SERVER_ALIAS) as secured,
-        ):
-            secured.settimeout(REFUSAL_TIMEOUT)
-            return _hangs_up(secured)
+        with socket.create_connection(place, timeout=CONNECT_TIMEOUT) as plain:
+            plain.getpeername()  # raises where it was reset already; wrap_socket would raise, too, and leak its socket
+            with tls.wrap_socket(plain, server_hostname=SERVER_ALIAS) as secured:
+                secured.settimeout(REFUSAL_TIMEOUT)
+                return _hangs_up(secured)
     except OSError:
         return False  # nobody is there, or a router that stands in for a server that is off
 

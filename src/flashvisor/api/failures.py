@@ -63,11 +63,12 @@ def _is_refused(address: Address, tls: ssl.SSLContext) -> bool:
     """
     place = (address.host, address.port)
     try:
-        with socket.create_connection(place, timeout=CONNECT_TIMEOUT) as plain:
-            plain.getpeername()  # raises where it was reset already; wrap_socket would raise, too, and leak its socket
-            with tls.wrap_socket(plain, server_hostname=SERVER_ALIAS) as secured:
-                secured.settimeout(REFUSAL_TIMEOUT)
-                return _hangs_up(secured)
+        with (
+            socket.create_connection(place, timeout=CONNECT_TIMEOUT) as plain,
+            tls.wrap_socket(plain, server_hostname=SERVER_ALIAS) as secured,
+        ):
+            secured.settimeout(REFUSAL_TIMEOUT)
+            return _hangs_up(secured)
     except OSError:
         return False  # nobody is there, or a router that stands in for a server that is off
 

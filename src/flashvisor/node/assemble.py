@@ -100,6 +100,7 @@ def assemble(context: Context) -> Parts | None:
     )
     state = NodeState(flash.ring, flash.lock)
     wear.take_up(state)
+    wear.lost = lambda: flash.lost
     flash.on_back = lambda: wear.take_up(state, anew=True)
     identity = state.identity()
     if state.lost:

@@ -65,10 +65,15 @@ class WearKeeper:
         problems: Where a disagreement and a broken budget are told.
         keep: A file that a reboot empties: with which sum this boot began.
         today: The date, UTC.
+
+    Attributes:
+        lost: Says whether the flash is gone or failed: what it was given last may never have reached it, so nothing is
+            compared then.
     """
 
     def __init__(self, machine: Machine, problems: Problems, *, keep: Path, today: Callable[[], date] = _today) -> None:
         self._machine, self._problems, self._keep, self._today = machine, problems, keep, today
+        self.lost: Callable[[], bool] = lambda: False
         # Taken by the ring's listener while the memory is locked: nothing here asks the memory under this lock.
         self._lock = threading.Lock()
         self._state: NodeState | None = None
@@ -170,7 +175,7 @@ class WearKeeper:
         day = self._today()
         with self._lock:
             ledger = self._ledger
-            counted = self._machine.flash_bytes_written() if not self._busy else None
+            counted = self._machine.flash_bytes_written() if not (self._busy or self.lost()) else None
         overrun = wear.over_budget(ledger, day)
         if overrun is None:
             self._problems.clear(BUDGET)

@@ -178,6 +178,15 @@ def test_a_write_that_the_kernel_did_not_count_is_told_when_it_is_booked(booted:
     assert "missing in the kernel's count" in booted.problems.about(COUNT)
 
 
+def test_what_a_lost_flash_may_never_have_taken_is_no_disagreement(booted: Booted) -> None:
+    booted.wear.lost = lambda: True
+    booted.wear.book("apply", [(0, PAGE)])
+    assert booted.problems.all() == ()
+    booted.wear.lost = lambda: False
+    booted.wear.book("apply", [])
+    assert "FV-FLASH-030" in booted.problems.all()[0]
+
+
 def test_a_broken_budget_is_told_once_a_day_and_names_the_cause(booted: Booted) -> None:
     for _ in range(3):
         booted.write_slot([(0, DAILY_BUDGET)])

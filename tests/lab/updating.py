@@ -20,9 +20,10 @@ from flashvisor.image.publication import Order, publish
 from flashvisor.lab.trial import READY_LIMIT, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from flashvisor.api.flashtypes import SlotsReport
+    from flashvisor.api.flashtypes import SlotsReport, UpdateStep
     from flashvisor.lab.server import Server
     from flashvisor.trust.keyring import Keyring
 
@@ -36,10 +37,17 @@ def put(server: Server, owner: Keyring, releases: Path, image: Path, version: st
     return push(server, owner, releases)
 
 
-def push(server: Server, owner: Keyring, releases: Path, *, force: bool = False) -> Installed:
-    """Pushes the newest release; returns once the server restarts into it."""
+def push(
+    server: Server,
+    owner: Keyring,
+    releases: Path,
+    *,
+    force: bool = False,
+    tell: Callable[[UpdateStep], None] = lambda _: None,
+) -> Installed:
+    """Pushes the newest release; returns once the server restarts into it. `tell` hears of each step meanwhile."""
     with connect(server, owner) as client:
-        return client.update(UpdateRequest(told=clock.wall(), probation=PROBATION, force=force), releases)
+        return client.update(UpdateRequest(told=clock.wall(), probation=PROBATION, force=force), releases, tell)
 
 
 def watch(server: Server, owner: Keyring, installed: Installed) -> SlotsReport:

@@ -30,14 +30,15 @@ from flashvisor.image.publication import Order, publish
 from flashvisor.lab.trial import READY_LIMIT, connect
 from flashvisor.lab.writelog import waiting
 from flashvisor.model.record import RecordKind
+from flashvisor.node.updates import WRITING
 from lab.plugpull import cut_flash, pull_plug
-from lab.updating import factory, push, put, watch
+from lab.updating import factory, push, watch
 from sim.report import PULLS, put_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flashvisor.api.flashtypes import SlotsReport
+    from flashvisor.api.flashtypes import SlotsReport, UpdateStep
     from flashvisor.lab.server import Server
     from flashvisor.trust.keyring import Keyring
     from lab.variants import Variants
@@ -53,11 +54,15 @@ LOST = "of the server's memory are lost"  # a record that was being written: the
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of an update: what it is, what the console says when it begins ("": at once), and its seconds."""
+    """A part of an update: what it is, what the console says when it begins ("": nothing), and its seconds.
+
+    `told`: it begins when the server tells the owner that it writes the slot.
+    """
 
     name: str
     after: str
     within: float
+    told: bool = False
 
 
 @dataclass
@@ -102,10 +107,10 @@ class Life:
         self.version += 1
         publish(image, self.releases, self.owner, open_cache(), Order(version=f"0.{self.version}"))
 
-    def update_until(self, pulled: Event) -> None:
+    def update_until(self, pulled: Event, writing: Event) -> None:
         """What the owner does: pushes the newest release, and asks how it goes until the plug is pulled."""
         with suppress(NodeUnreachableError):
-            push(self.server, self.owner, self.releases, force=True)
+            push(self.server, self.owner, self.releases, force=True, tell=lambda step: on_writing(step, writing.set))
         while not pulled.wait(ASK):
             with suppress(NodeUnreachableError), connect(self.server, self.owner) as client:
                 client.slots()
@@ -116,10 +121,11 @@ class Life:
         Returns:
             How many writes to the flash no flush had followed; chance says what became of them.
         """
-        since, pulled = self.server.position() if phase.after else 0, Event()
+        since, pulled, writing = self.server.position() if phase.after else 0, Event(), Event()
         with ThreadPoolExecutor(1) as pool:
-            owner = pool.submit(self.update_until, pulled)
+            owner = pool.submit(self.update_until, pulled, writing)
             try:
+                assert not phase.told or writing.wait(READY_LIMIT), "the slot is not written"
                 pull_plug(self.server, after=phase.after, within=phase.within, chance=chance, since=since)
             finally:
                 pulled.set()
@@ -180,21 +186,35 @@ def require_verified(report: SlotsReport) -> str:
 
 def measured_phases(life: Life, image: Path) -> tuple[Phase, ...]:
     """Updates once without a pull, and returns how long its parts take on this machine."""
-    start, since = clock.monotonic(), life.server.position()
-    installed = put(life.server, life.owner, life.releases, image, f"0.{life.version}")
-    moments = [start, clock.monotonic()]
+    moments: list[float] = []
+    since = life.server.position()
+    publish(image, life.releases, life.owner, open_cache(), Order(version=f"0.{life.version}"))
+
+    def note() -> None:
+        moments.append(clock.monotonic())
+
+    note()
+    installed = push(life.server, life.owner, life.releases, tell=lambda step: on_writing(step, note))
+    note()
     for line in (FIRMWARE, AGENT):
         life.server.wait_for(line, READY_LIMIT, since=since)
-        moments.append(clock.monotonic())
+        note()
     watch(life.server, life.owner, installed)
     life.server.wait_for(COMMITTED, READY_LIMIT, since=since)
-    moments.append(clock.monotonic())
-    pushed, restarted, started, committed = (after - before for before, after in pairwise(moments))
+    note()
+    pushed, written, restarted, started, committed = (after - before for before, after in pairwise(moments))
     return (
-        Phase("the push and the writing of the slot", "", pushed + restarted),
+        Phase("the push", "", pushed),
+        Phase("the writing of the slot", "", written + restarted, told=True),
         Phase("the restart, up to the agent", FIRMWARE, started),
         Phase("trial and commit", AGENT, committed + 2 * ASK),
     )
+
+
+def on_writing(step: UpdateStep, act: Callable[[], None]) -> None:
+    """Acts when the server says that it begins to write the slot: it says so once."""
+    if step.progress == WRITING:
+        act()
 
 
 def test_a_pulled_plug_leaves_a_server_that_runs_a_verified_image_and_takes_the_next_update(

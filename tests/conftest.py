@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flashvisor.cli.buildtools import open_cache, open_keyring
 from flashvisor.image.build import build
-from flashvisor.trust.keyring import Keyring
+from flashvisor.trust import keystore
+from flashvisor.trust.keyring import Keyring, default_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from flashvisor.image.build import BuildResult
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lets tests use this machine's keyring, where it is of the first form, as `flashvisor keys upgrade` would make it.
+
+    Only such a one can sign releases. The keys are the same, so the kernel from the cache is, too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        directory = default_directory()
+        if directory.is_dir() and not (directory / keystore.STORE).exists():
+            copy = tmp_path_factory.mktemp("machine") / "keys"
+            shutil.copytree(directory, copy)
+            Keyring.open(copy).locked_with(None).drop_first_form()
+            patch.setenv("FLASHVISOR_KEYS", str(copy))
+        yield
 
 
 @pytest.fixture(scope="session")

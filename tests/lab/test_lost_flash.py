@@ -20,7 +20,7 @@ from flashvisor.image.flashfile import flash_image
 from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import READY_LIMIT, connect, power_on, run_site
 
-from .conftest import BUILD
+from .conftest import BUILD, CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,27 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-SITE = f"""\
-schema = 1
-
-[node]
-name = "alpha"
-
-[storage.main]
-serial = "lab-data0"
-
-[network.inside]
-subnet = "10.77.0.0/24"
-
-[image.hello]
-file = "{BUILD}/appliances/hello.efi"
-
-[guest.hello]
-image = "hello"
-memory = "96MiB"
-nics = [{{ network = "inside", address = "10.77.0.10" }}]
-forwards = [{{ port = 8080, to = 80 }}]
-"""
+SITE = CHECKOUT / "examples/hello.toml"
 LIMIT = 60.0  # seconds
 GUEST_LIMIT = 900.0  # seconds, on a busy machine
 OFF_LIMIT = 300.0  # seconds
@@ -66,8 +46,7 @@ def own(files: Materials, owner: Keyring, tmp_path_factory: pytest.TempPathFacto
     rack = Rack(place / "rack")
     try:
         server = power_on(rack, "lost", files)
-        (place / "site.toml").write_text(SITE)
-        names = run_site(server, owner, place / "site.toml")
+        names = run_site(server, owner, SITE)
         with connect(server, owner) as client:
             wait_for_guests(client, names, GUEST_LIMIT)
         yield server

@@ -26,7 +26,7 @@ from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.rack import Rack
 from flashvisor.lab.trial import READY_LIMIT, connect, run_site
 
-from .conftest import BUILD
+from .conftest import CHECKOUT
 from .updating import MEMORY, PROBATION, factory, push, put, slots, wait_back, watch
 from .variants import Variants
 
@@ -43,23 +43,7 @@ pytestmark = pytest.mark.lab
 
 GUEST_LIMIT = 300.0  # seconds, under emulation, on a busy machine
 ASK_EVERY, ASK_LIMIT = 0.2, 2.0  # seconds
-SITE = f"""
-schema = 1
-[node]
-name = "alpha"
-[storage.main]
-serial = "lab-data0"
-[network.inside]
-subnet = "10.77.0.0/24"
-nat = true
-[image.hello]
-file = "{BUILD}/appliances/hello.efi"
-[guest.hello]
-image = "hello"
-memory = "64MiB"
-nics = [{{ network = "inside", address = "10.77.0.10" }}]
-forwards = [{{ port = 8080, to = 80 }}]
-"""
+SITE = CHECKOUT / "examples/hello.toml"
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +65,12 @@ def server(
     """A server as it was shipped, with a guest that answers."""
     assert releases
     place = tmp_path_factory.mktemp("update")
-    (place / "site.toml").write_text(SITE)
     rack = Rack(place / "rack")
     try:
         flash = flash_image(built_image.efi, place / "flash.img", owner.founded(), "alpha")
         server = rack.up(ServerSpec(name="alpha", flash=flash, memory=MEMORY, qemu=files.qemu))
         server.wait_for("stage=ready", READY_LIMIT)
-        run_site(server, owner, place / "site.toml")
+        run_site(server, owner, SITE)
         with connect(server, owner) as client:
             wait_for_guests(client, ["hello"], GUEST_LIMIT)
         yield server

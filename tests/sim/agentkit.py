@@ -17,17 +17,19 @@ from flashvisor.host.block import BlockFile
 from flashvisor.host.console import Console
 from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node.agent import Agent
+from flashvisor.node.settings import parse_arguments
 from sim.nodekit import RING_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from flashvisor.model.release import Memory
     from flashvisor.node.settings import Settings
     from flashvisor.trust.keyring import Keyring
 
 
-def make_ring(path: Path, keyring: Keyring | None, *, size: int = RING_SIZE) -> None:
+def make_ring(path: Path, keyring: Keyring | None, *, size: int = RING_SIZE, trust: Memory | None = None) -> None:
     """A state ring as burning leaves it; of nobody's server without a keyring. `size` is in bytes."""
     with path.open("wb") as file:
         file.truncate(size)
@@ -40,7 +42,16 @@ def make_ring(path: Path, keyring: Keyring | None, *, size: int = RING_SIZE) -> 
             node_key_pem=node.key_pem.decode(),
         )
         with BlockFile(path, write=True) as device:
-            Ring.open(device).append(RecordKind.IDENTITY, encode(identity), cause="burn")
+            ring = Ring.open(device)
+            ring.append(RecordKind.IDENTITY, encode(identity), cause="burn")
+            if trust:
+                ring.append(RecordKind.TRUST, encode(trust), cause="burn")
+
+
+def settings_of(ring: Path, *words: str) -> Settings:
+    """An agent's settings: its ring, all else beside it, any free port of this machine."""
+    place = ["--state", str(ring), "--root", str(ring.parent), "--address", "127.0.0.1", "--port", "0"]
+    return parse_arguments(["--fake-driver", *words, *place])
 
 
 @contextmanager

@@ -38,12 +38,12 @@ from flashvisor.model.record import RecordKind
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.reconcile import Reconciler
-from flashvisor.node.settings import Settings, parse_arguments
+from flashvisor.node.settings import Settings
 from flashvisor.node.slotkeeper import SETTLED
 from flashvisor.trust import quote
 from flashvisor.trust.certificates import SERVER_ALIAS
 from flashvisor.trust.secureboot import release
-from sim.agentkit import agent, authority, make_ring
+from sim.agentkit import agent, authority, make_ring, settings_of
 from sim.nodekit import SITE, request, sha256, uki
 from sim.tpmsim import TpmSim
 
@@ -60,8 +60,7 @@ LIMIT = 20.0  # seconds; a test that needs them has failed
 @pytest.fixture
 def settings(tmp_path: Path, keyring: Keyring) -> Settings:
     make_ring(tmp_path / "ring.img", keyring)
-    words = ["--fake-driver", "--fake-disk", "data0", "--state", str(tmp_path / "ring.img"), "--root", str(tmp_path)]
-    return parse_arguments([*words, "--address", "127.0.0.1", "--port", "0"])
+    return settings_of(tmp_path / "ring.img", "--fake-disk", "data0")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.tools
 INSIDE = """
 import json, pathlib, sys
 given = json.load(sys.stdin)
-from flashvisor.host import devices, https, web
+from flashvisor.host import devices, https
 from flashvisor.host.efivars import EfiVars, boot_variables
 from flashvisor.model.record import decode
 from flashvisor.model.release import Flavour, Memory
@@ -47,7 +47,7 @@ clocks, wish = Clocks(given["now"], 0.0), Wish("flashvisor", Flavour.KVM)
 manifest = drive(verify(memory, clocks, wish), source.fetch).manifest
 taken = intake.assemble(manifest, pathlib.Path("/tmp/update"), held=[], source=source, tell=lambda done: None)
 https.client_context(given["ca"])
-web.answers("http://127.0.0.1:9/", 1.0)
+https.answers("http://127.0.0.1:9/", 1.0)
 boot_variables(EfiVars(pathlib.Path("/tmp/none")))
 print(manifest.version, taken.image.stat().st_size)
 """

@@ -19,9 +19,9 @@ from flashvisor.host.block import BlockFile, DiskFacts
 from flashvisor.host.files import bytes_on_disk
 from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node.fakemachine import FakeMachine
-from flashvisor.node.settings import Settings, parse_arguments
+from flashvisor.node.settings import Settings
 from flashvisor.node.state import NodeState
-from sim.agentkit import agent, authority, make_ring
+from sim.agentkit import agent, authority, make_ring, settings_of
 from sim.nodekit import SITE, request, uki
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tmp_path: Path, keyring: Keyring) -> Settings:
     make_ring(tmp_path / "ring.img", keyring, size=STATE.size)
-    words = ["--fake-driver", "--fake-disk", "data0", "--state", str(tmp_path / "ring.img"), "--root", str(tmp_path)]
-    return parse_arguments([*words, "--address", "127.0.0.1", "--port", "0"])
+    return settings_of(tmp_path / "ring.img", "--fake-disk", "data0")
 
 
 @pytest.fixture

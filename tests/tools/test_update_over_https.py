@@ -21,18 +21,13 @@ from flashvisor.api.flashtypes import UpdateRequest, UpdateStep
 from flashvisor.api.offer import link
 from flashvisor.api.routes import Routes
 from flashvisor.cli.main import run
-from flashvisor.flash.ring import Ring
 from flashvisor.host import https
-from flashvisor.host.block import BlockFile
 from flashvisor.host.clock import ticks
-from flashvisor.host.console import Console
 from flashvisor.host.https import Fetcher, client_context
-from flashvisor.model.record import Identity, RecordKind, encode
 from flashvisor.node import updatesocket
 from flashvisor.node.agent import Agent
 from flashvisor.node.fakeslots import FakeSlots
-from flashvisor.node.settings import parse_arguments
-from sim.nodekit import RING_SIZE
+from sim.agentkit import agent, make_ring, settings_of
 from sim.reposim import MEMORY, NOW, image_of, manifest_of, repository, write
 
 if TYPE_CHECKING:
@@ -51,31 +46,9 @@ TOLD = NOW.timestamp()
 @pytest.fixture
 def running(tmp_path: Path, keyring: Keyring) -> Iterator[Agent]:
     """The agent, booted, whose flash holds an identity and the owner's root of trust."""
-    ring = tmp_path / "ring.img"
-    with ring.open("wb") as file:
-        file.truncate(RING_SIZE)
-    node = keyring.issue_node("alpha")
-    identity = Identity(
-        node_name="alpha",
-        owner_ca_pem=keyring.ca_pem.decode(),
-        node_cert_pem=node.cert_pem.decode(),
-        node_key_pem=node.key_pem.decode(),
-    )
-    with BlockFile(ring, write=True) as device:
-        opened = Ring.open(device)
-        opened.append(RecordKind.IDENTITY, encode(identity), cause="burn")
-        opened.append(RecordKind.TRUST, encode(MEMORY), cause="burn")
-    words = ["--fake-driver", "--state", str(ring), "--root", str(tmp_path), "--address", "127.0.0.1", "--port", "0"]
-    (tmp_path / "console").touch()
-    with Agent(parse_arguments(words), Console([tmp_path / "console"])) as agent:
-        agent.boot()
-        waiting = threading.Thread(target=agent.attend)
-        waiting.start()
-        try:
-            yield agent
-        finally:
-            agent.stop()
-            waiting.join()
+    make_ring(tmp_path / "ring.img", keyring, trust=MEMORY)
+    with agent(settings_of(tmp_path / "ring.img"), tmp_path / "console") as running:
+        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 Owns the order of actions: power may go after each of them, and firmware must find a slot that was verified. Does not
 own what a slot may become (model/slot.py), what is true (flash/slotview.py), or the doing (flash/carryout.py)::
 
-    plan_start(view, now)                    # the agent's first act in a boot: settle what happened, arm the fallback
+    plan_start(view, now)                    # the agent's first act in a boot: settle what happened, arm factory
     plan_update(view, release, now)          # ends in a reset into the new image
     plan_commit(view, now)                   # the running slot proved healthy
 

@@ -2,6 +2,7 @@
 
 Owns one connection to one place. Does not own what the files are worth (trust/updates.py)::
 
+    answers("https://example.com/health", timeout=10.0)
     with Fetcher("https://releases.example/flashvisor", client_context(owner_ca_pem)) as fetcher:
         fetcher.fetch("timestamp.json", 16_384)     # None: there is no such file
 
@@ -11,6 +12,7 @@ http:// is taken too: what is fetched is signed, and nothing secret is asked for
 from __future__ import annotations
 
 import ssl
+from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Self
@@ -26,6 +28,8 @@ ANSWER_LIMIT = 30.0  # seconds for each step: connecting, and each read
 FILE_LIMIT = 300.0  # seconds for a whole file: a server that drips is left
 REDIRECTS = 5
 PIECE = 65_536  # bytes read at once
+AGENT = "flashvisor"
+ANSWERED = range(200, 400)  # RFC 9110, 15.3 and 15.4
 GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 MOVED = (301, 302, 303, 307, 308)  # RFC 9110, 15.4: those that name another place for a GET
 
@@ -36,6 +40,23 @@ def client_context(owner_ca_pem: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=owner_ca_pem)
     return context
+
+
+def answers(url: str, timeout: float) -> bool:
+    """Returns whether a GET of `url` is answered within `timeout` seconds a step, by a success or a redirect.
+
+    Who answers is not proven, and nobody is followed: what is asked for is that the network leads there.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        _check(url.partition("?")[0])
+        parts = urlsplit(url)
+        with closing(_connected(parts, context, timeout)) as connection:
+            connection.request("GET", _target(parts), headers={"User-Agent": AGENT})
+            return connection.getresponse().status in ANSWERED
+    except (OSError, ValueError, HTTPException, BadRequestError):
+        return False
 
 
 class Fetcher:
@@ -88,7 +109,7 @@ class Fetcher:
 
     def _ask(self, url: str) -> HTTPResponse:
         parts = urlsplit(url)
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        target = _target(parts)
         kept = self._connection is not None and self._place == (parts.scheme, parts.netloc)
         try:
             return self._request(parts, target)
@@ -101,15 +122,10 @@ class Fetcher:
     def _request(self, parts: SplitResult, target: str) -> HTTPResponse:
         if self._connection is None or self._place != (parts.scheme, parts.netloc):
             self._close()
-            self._place, self._connection = (parts.scheme, parts.netloc), self._connect(parts)
-        self._connection.request("GET", target, headers={"User-Agent": "flashvisor", "Accept-Encoding": "identity"})
+            self._place = (parts.scheme, parts.netloc)
+            self._connection = _connected(parts, self._context, ANSWER_LIMIT)
+        self._connection.request("GET", target, headers={"User-Agent": AGENT, "Accept-Encoding": "identity"})
         return self._connection.getresponse()
-
-    def _connect(self, parts: SplitResult) -> HTTPConnection:
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            return HTTPSConnection(host, parts.port, timeout=ANSWER_LIMIT, context=self._context)
-        return HTTPConnection(host, parts.port, timeout=ANSWER_LIMIT)
 
     def _body(self, answer: HTTPResponse, url: str, limit: int, end: float) -> bytes | None:
         if answer.status in GONE:
@@ -137,6 +153,17 @@ class Fetcher:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+
+
+def _connected(parts: SplitResult, context: ssl.SSLContext, timeout: float) -> HTTPConnection:
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        return HTTPSConnection(host, parts.port, timeout=timeout, context=context)
+    return HTTPConnection(host, parts.port, timeout=timeout)
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _check(url: str) -> None:

@@ -213,9 +213,9 @@ class SlotKeeper:
             return (API,)
         missing = []
         if trial.health_url:
-            from flashvisor.host import web  # late: a start counts every module
+            from flashvisor.host import https  # late: a start counts every module
 
-            if not web.answers(trial.health_url, HEALTH_TIMEOUT):
+            if not https.answers(trial.health_url, HEALTH_TIMEOUT):
                 missing.append(f"{trial.health_url} does not answer")
         elif not self._heard.is_set():
             missing.append(OWNER)

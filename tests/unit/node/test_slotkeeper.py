@@ -15,7 +15,7 @@ import pytest
 from flashvisor.errors import FirmwareVariableError, FlashLostError, HypervisorError, NoRollbackError, NoSlotsError
 from flashvisor.flash.ring import Ring
 from flashvisor.flash.slots import IGNORED, WENT_BACK
-from flashvisor.host import web
+from flashvisor.host import https
 from flashvisor.host.efivars import EfiVars, boot_variables
 from flashvisor.model.record import PROBATION_LIMIT, RecordKind, SlotNote, Slots, encode
 from flashvisor.model.slot import Slot, SlotState
@@ -285,7 +285,7 @@ def test_a_health_url_that_answers_is_not_enough_while_the_api_does_not_serve(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An agent that starts again finds the network up, and no site in force yet: it knows of no guest to ask for."""
-    monkeypatch.setattr(web, "answers", lambda _url, _timeout: True)
+    monkeypatch.setattr(https, "answers", lambda _url, _timeout: True)
     monkeypatch.setattr(slotkeeper, "INTERVAL", 0.05)
     with_trial(server, health_url="http://h/")
     _, keeper, _ = server.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.host import web
+from flashvisor.host import https
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,9 +50,9 @@ def answering(answer: bytes) -> Iterator[str]:
 )
 def test_only_a_success_counts(answer: bytes, good: bool) -> None:
     with answering(answer) as url:
-        assert web.answers(url, TIMEOUT) is good
+        assert https.answers(url, TIMEOUT) is good
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://[", "http://a b/", "http://127.0.0.1:x/", ""])
 def test_a_url_that_leads_nowhere_is_no_answer(url: str) -> None:
-    assert not web.answers(url, TIMEOUT)
+    assert not https.answers(url, TIMEOUT)

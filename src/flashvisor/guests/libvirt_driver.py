@@ -1,6 +1,6 @@
 """Guests through libvirt: the real driver. It survives restarts of libvirtd, and guests survive those of the agent.
 
-Owns the connection and its event thread. Does not own XML (domain.py) or when a guest shall run (supervise.py)::
+Owns the connection and its event thread. Does not own XML (domain/) or when a guest shall run (supervise.py)::
 
     with LibvirtDriver() as driver:
         driver.start(spec)

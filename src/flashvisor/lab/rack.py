@@ -33,7 +33,7 @@ from flashvisor.lab.machine import API_PORT, SERVER_FILE, Paths
 from flashvisor.lab.power import power_on, stop_processes
 from flashvisor.lab.server import Server
 from flashvisor.lab.state import RackState, ServerState, read_rack, read_server, read_servers, write
-from flashvisor.model.site import Name
+from flashvisor.model.site.words import Name
 
 if TYPE_CHECKING:
     from flashvisor.lab.machine import ServerSpec

@@ -1,6 +1,6 @@
 """Problems of a site file: all that one pass finds, raised as one error.
 
-Owns how many problems become one message. Does not own what is a problem (sitefile.py, sitecheck.py)::
+Owns how many problems become one message. Does not own what is a problem (sitefile.py, sitecheck/)::
 
     found = Problems("site.toml")
     found.add(UnknownKeyError, "guest.web.memroy is not a key", step="Did you mean 'memory'?")

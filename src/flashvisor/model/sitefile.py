@@ -1,6 +1,6 @@
 """Reading a site file: text in, `Site` or one error that lists every problem out. Pure.
 
-Owns TOML and types. Cross-checks between tables stand in sitecheck.py, and are offered here too::
+Owns TOML and types. Cross-checks between tables stand in sitecheck/, and are offered here too::
 
     site = parse_site(text, "examples/site.toml")
     check_site(site, "examples/site.toml")

@@ -1,0 +1,39 @@
+"""The kinds of values that stand in a site file, and the base of its tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+# Names become domain, bridge, file and host names: the narrowest of them rules (RFC 1123 labels).
+Name = Annotated[
+    str,
+    Meta(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$", description="at most 32 lower-case letters, digits, -"),
+]
+# A network's bridge is called br-NAME, and Linux allows 15 characters for an interface.
+NetworkName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z]([a-z0-9-]{0,10}[a-z0-9])?$", description="at most 12 lower-case letters, digits, -"),
+]
+Size = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+        description='a whole number and a unit, as in "512MiB" or "4GiB"',
+        examples=["512MiB", "4GiB"],
+    ),
+]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port number, 1 to 65535")]
+Mac = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$",
+        description='a MAC address in lower case, as in "52:54:00:12:34:56"',
+    ),
+]
+Seconds = Annotated[int, Meta(ge=1, le=86400)]
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table of the site file."""

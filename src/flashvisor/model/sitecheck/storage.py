@@ -1,0 +1,28 @@
+"""Checks of `[storage.NAME]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flashvisor.errors import ConflictError, WrongTypeError
+from flashvisor.model.sitecheck.claims import claim
+
+if TYPE_CHECKING:
+    from flashvisor.model.problem import Problems
+    from flashvisor.model.site import Site
+
+
+def check_storage(site: Site, found: Problems) -> None:
+    """Checks that each storage names one disk, and no other storage's."""
+    users: dict[str, str] = {}
+    for name, storage in site.storage.items():
+        path = f"storage.{name}"
+        if (storage.serial is None) == (storage.device is None):
+            got = "neither" if storage.serial is None else "both"
+            found.add(WrongTypeError, f"{path}: expected exactly one of serial and device, got {got}")
+        if storage.device is not None and not storage.device.startswith("/dev/"):
+            found.add(WrongTypeError, f'{path}.device: expected a path under /dev, got "{storage.device}"')
+        if storage.serial is not None and not storage.serial.strip():
+            found.add(WrongTypeError, f'{path}.serial: expected a serial number, got "{storage.serial}"')
+        for wish in filter(None, (storage.serial, storage.device)):
+            claim(users, wish, path, ConflictError, f'the disk "{wish}"', found)

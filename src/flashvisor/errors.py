@@ -952,6 +952,14 @@ class TrialUnfinishedError(NodeError):
     advice = "`flashvisor slots` shows what it waits for."
 
 
+class NoSuchCardError(NodeError):
+    """The site names a network card, by its MAC address, that this server does not have."""
+
+    code = "FV-NODE-046"
+    http_status = 422
+    advice = "`flashvisor node show` lists the server's cards; correct the MAC address in the site file."
+
+
 # --- GUEST --------------------------------------------------------------------------------------------------
 
 

@@ -90,7 +90,7 @@ def test_given_addresses_are_kept() -> None:
 @given(st.dictionaries(names, st.integers(1, 4), min_size=1, max_size=12), st.integers(24, 26))
 def test_addresses_are_distinct_hosts_of_the_subnet(guests: dict[str, int], prefix: int) -> None:
     network = Network(subnet=f"10.77.0.0/{prefix}")
-    wish = site({name: (Nic(network="inside"),) * count for name, count in guests.items()}, network.subnet)
+    wish = site({name: (Nic(network="inside"),) * count for name, count in guests.items()}, f"10.77.0.0/{prefix}")
     leases = assign_addresses(wish)
     addresses = [lease.address for lease in leases]
     own = gateway(network)

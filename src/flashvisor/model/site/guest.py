@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flashvisor.model.site.network import Forward, Nic
+from flashvisor.model.site.network import Forward, Nic, Rule
 from flashvisor.model.site.words import Name, Size, Table
 
 
@@ -39,7 +39,7 @@ class CloudInit(Table, frozen=True, kw_only=True):
 
 
 class Guest(Table, frozen=True, kw_only=True):
-    """A virtual machine."""
+    """A virtual machine. Its `firewall`, if there is one, lets in what its rules say, and answers; all goes out."""
 
     image: Name
     memory: Size
@@ -51,4 +51,5 @@ class Guest(Table, frozen=True, kw_only=True):
     on_crash: OnCrash = OnCrash.RESTART
     nics: tuple[Nic, ...] = ()
     forwards: tuple[Forward, ...] = ()
+    firewall: tuple[Rule, ...] | None = None
     cloud_init: CloudInit | None = None

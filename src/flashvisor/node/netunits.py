@@ -41,6 +41,9 @@ ANY_CARD = "Type=ether\nKind=!*"
 SILENT = "DHCP=no\nLinkLocalAddressing=no\nIPv6AcceptRA=no"
 NOT_AWAITED = "[Link]\nRequiredForOnline=no\n"
 UNTAGGED = "[BridgeVLAN]\nVLAN=1\nPVID=1\nEgressUntagged=1\n"
+# Frames to LLDP's address (bit 14) take the way of all others, on which tapfilter.py stops them. Without that, a bridge
+# learns their sender's address and asks no hook: a guest could steal its neighbour's (net/bridge/br_input.c).
+BRIDGE = f"[Bridge]\nSTP=no\nForwardDelaySec=0\nMulticastSnooping=no\nGroupForwardMask={1 << 14}\n"
 DOMAIN_OPTION = 15  # DHCP option "Domain Name" (RFC 2132, 3.17)
 
 
@@ -80,8 +83,7 @@ def _uplink_units(site: Site, first_card: str | None) -> Iterator[Unit]:
         bridge = uplink_bridge(uplink)
         mac = uplink if is_card(uplink) else site.bond[uplink].cards[0]
         device = f"[NetDev]\nName={bridge}\nKind=bridge\nMACAddress={mac}\n"
-        settings = "STP=no\nForwardDelaySec=0\nMulticastSnooping=no\nVLANFiltering=yes\nDefaultPVID=1\n"
-        yield f"32-fv-{bridge}.netdev", f"{device}\n[Bridge]\n{settings}"
+        yield f"32-fv-{bridge}.netdev", f"{device}\n{BRIDGE}VLANFiltering=yes\nDefaultPVID=1\n"
         tags = _tags(uplink_vlans(site, uplink))
         head = f"[Match]\n{_base(uplink)}\n\n{NOT_AWAITED}\n"
         yield f"34-fv-{bridge}-port.network", f"{head}[Network]\nBridge={bridge}\n{SILENT}\n\n{tags}"
@@ -156,7 +158,7 @@ def _inside_device(node: str, name: str) -> str:
     # A slash cannot stand in a guest's name, so a bridge's address is never a guest's.
     mac = derive_mac(node, f"network/{name}", 0)
     device = f"[NetDev]\nName={bridge_name(name)}\nKind=bridge\nMACAddress={mac}\n"
-    return f"{device}\n[Bridge]\nSTP=no\nForwardDelaySec=0\nMulticastSnooping=no\n"
+    return f"{device}\n{BRIDGE}"
 
 
 def _inside(name: str, network: Network, leases: list[Lease]) -> str:

@@ -173,7 +173,7 @@ def _limit(rate: str) -> str:
 
 
 def _input(taps: list[_Tap], api_port: int) -> Iterator[str]:
-    # The bridge learns addresses from these too, without asking the hook above.
+    # Most of these come here without passing `prerouting`, and the bridge learns addresses from them, too.
     yield f"iifname {TAPS} {CONTROL} drop"
     neighbours = [tap.name for tap in taps if tap.bridged]
     if neighbours:
@@ -181,6 +181,7 @@ def _input(taps: list[_Tap], api_port: int) -> Iterator[str]:
 
 
 def _forward(taps: list[_Tap]) -> Iterator[str]:
+    yield f"{CONTROL} drop"
     apart: dict[str, list[str]] = {}
     for tap in taps:
         if tap.network.isolated_ports:

@@ -1,8 +1,9 @@
 """Sends frames into network interfaces and tells what came out of others. Standard library only: it runs in a network
 namespace of its own, where nothing else of ours need be.
 
-Input and output are JSON: {"commands": [[...], ...], "ruleset": "...", "probes": [{"on": "g0", "frames": ["hex"],
-"watch": ["g1"]}]}, and for each probe {"g1": ["hex", ...]}. A probe ends when nothing has come for QUIET seconds.
+Input is JSON: {"links": ["link add ..."], "parameters": {"net/...": "1"}, "ruleset": "...", "probes": [{"on": "g0",
+"frames": ["hex"], "watch": ["g1"]}]}; output, for each probe, {"g1": ["hex", ...]}. A probe ends when nothing has come
+for QUIET seconds.
 """  # noqa: D205 - the first paragraph is one thought
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 QUIET = 0.15  # seconds
 EVERY_PROTOCOL = 0x0003  # ETH_P_ALL
@@ -66,8 +68,9 @@ def run(probe: dict[str, object], channels: dict[str, socket.socket]) -> dict[st
 def main() -> None:
     """Runs what standard input says."""
     wish = json.load(sys.stdin)
-    for command in wish["commands"]:
-        subprocess.run(command, check=True)
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(wish["links"]), text=True, check=True)  # noqa: S607
+    for name, value in wish["parameters"].items():
+        Path("/proc/sys", name).write_text(value)
     subprocess.run(["nft", "-f", "-"], input=wish["ruleset"], text=True, check=True)  # noqa: S607
     names = {name for probe in wish["probes"] for name in (probe["on"], *probe["watch"])}
     channels = {name: listen(name) for name in sorted(names)}

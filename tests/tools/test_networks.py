@@ -6,12 +6,17 @@ guests' firewalls) is tried by test_networks_in_image.py.
 
 from __future__ import annotations
 
+import subprocess
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
+from flashvisor.model.site import Site
+from flashvisor.node.network import plan_network
 from sim.frames import LLDP, TCP, UDP, Ether, Seen
 from sim.netbench import FAR, FAR6, SERVER, SERVER6, SERVER_MAC, WORLD, WORLD_MAC, Bench, Probe
+from sim.sites import sites
 
 pytestmark = pytest.mark.tools
 
@@ -287,13 +292,11 @@ def test_on_a_bridge_a_guest_is_held_to_the_address_that_the_site_says_or_to_its
 
 def test_a_tap_of_no_guest_is_silent() -> None:
     bench = Bench(BRIDGED)
-    bridge = "uc-525400000001"
-    for line in (
-        "ip link add tap-ghost-0 type veth peer name g9",
-        "ip link set g9 addrgenmode none up",
-        f"ip link set tap-ghost-0 addrgenmode none master {bridge} up",
-    ):
-        bench.commands.append(line.split())
+    bench.links += [
+        "link add tap-ghost-0 type veth peer name g9",
+        "link set g9 addrgenmode none up",
+        "link set tap-ghost-0 addrgenmode none master uc-525400000001 up",
+    ]
     frame = Ether(STRANGER, bench.mac("free")).udp(IPv4Address(FAR), OURS, MARK, 9)
     assert marked(bench.one(Probe("g9", [frame], (bench.end("free"),)))[bench.end("free")]) == []
 
@@ -323,3 +326,25 @@ def test_a_rate_bounds_a_flood(card: str, key: str) -> None:
 
 def test_a_rate_of_the_other_way_bounds_nothing() -> None:
     assert flood(limited("held", "rate_out"), 1500) == 1500 * (FRAME + 42)
+
+
+def loaded(ruleset: str) -> str:
+    """What nft and the kernel have against a ruleset; it is checked, and not put in force."""
+    argv = ["unshare", "--map-root-user", "--net", "nft", "--check", "--file", "-"]
+    ran = subprocess.run(argv, input=ruleset, capture_output=True, text=True, check=False)
+    return ran.stderr
+
+
+TRACKS = "table bridge t {\n chain c {\n type filter hook forward priority 0;\n ct state new\n }\n}\n"
+# Guests' firewalls need NF_CONNTRACK_BRIDGE, which the image's kernel has; theirs are tried there as well.
+FIREWALLS = loaded(TRACKS) == ""
+
+
+@given(sites(firewalls=FIREWALLS))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None)
+def test_every_sites_ruleset_is_accepted(site: Site) -> None:
+    assert loaded(plan_network(site, api_port=443, first_card=None).ruleset) == ""
+
+
+def test_a_ruleset_that_is_wrong_is_not() -> None:
+    assert "syntax error" in loaded("table inet x { chain y { nonsense } }\n")

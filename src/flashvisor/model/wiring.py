@@ -49,6 +49,11 @@ def uplink_of(site: Site, network: Network) -> str | None:
     return network.uplink or management(site)
 
 
+def uplink_mac(site: Site, uplink: str) -> str:
+    """Returns the MAC address of a card or a bond, which the bridge over it has as well."""
+    return uplink if is_card(uplink) else site.bond[uplink].cards[0]
+
+
 def bond_name(bond: str) -> str:
     """Returns the name of a bond's interface."""
     return f"bo-{bond}"

@@ -23,6 +23,7 @@ from flashvisor.model.wiring import (
     kind_of,
     management,
     uplink_bridge,
+    uplink_mac,
     uplink_vlans,
     vlan_name,
 )
@@ -81,8 +82,7 @@ def _uplink_units(site: Site, first_card: str | None) -> Iterator[Unit]:
     ours, bridged = management(site), bridged_uplinks(site)
     for uplink in bridged:
         bridge = uplink_bridge(uplink)
-        mac = uplink if is_card(uplink) else site.bond[uplink].cards[0]
-        device = f"[NetDev]\nName={bridge}\nKind=bridge\nMACAddress={mac}\n"
+        device = f"[NetDev]\nName={bridge}\nKind=bridge\nMACAddress={uplink_mac(site, uplink)}\n"
         yield f"32-fv-{bridge}.netdev", f"{device}\n{BRIDGE}VLANFiltering=yes\nDefaultPVID=1\n"
         tags = _tags(uplink_vlans(site, uplink))
         head = f"[Match]\n{_base(uplink)}\n\n{NOT_AWAITED}\n"

@@ -18,7 +18,7 @@ from flashvisor.errors import ImageNotUploadedError, NodeError, NoSuchCardError,
 from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
-from flashvisor.model.wiring import is_card
+from flashvisor.model.wiring import is_card, uplink_mac, uplink_of
 from flashvisor.node.cards import resolve_cards
 from flashvisor.node.network import plan_network
 from flashvisor.node.storage import DataDisk, find_disk, needs_format
@@ -176,9 +176,16 @@ def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, .
         desired.images.get(guest.image),
         tuple(lease for lease in leases if lease.guest == name),
         resolve_cards(desired.site, name),
+        _bridge_macs(desired.site, guest),
         (storage, desired.site.storage.get(storage or "")),
         desired.site.node.name,
     )
+
+
+def _bridge_macs(site: Site, guest: Guest) -> tuple[str, ...]:
+    """A bridge that gets another address is made anew, and its ports with it."""
+    uplinks = (uplink_of(site, site.network[nic.network]) for nic in guest.nics if not site.network[nic.network].subnet)
+    return tuple(uplink_mac(site, uplink) for uplink in uplinks if uplink)
 
 
 def _unmounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:

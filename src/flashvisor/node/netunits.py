@@ -38,6 +38,7 @@ Unit = tuple[str, str]  # name, text
 
 OTHER_CARDS = "45-fv-other.network"
 UPLINK = "40-fv-uplink.network"  # sorts before the image's own unit for uplinks, and so wins (systemd.network(5))
+FIRST_INSIDE = "50"  # begins the names of units of networks inside; all before them are the uplinks'
 ANY_CARD = "Type=ether\nKind=!*"
 SILENT = "DHCP=no\nLinkLocalAddressing=no\nIPv6AcceptRA=no"
 NOT_AWAITED = "[Link]\nRequiredForOnline=no\n"
@@ -62,8 +63,10 @@ def network_units(site: Site, leases: tuple[Lease, ...], *, first_card: str | No
     units |= dict(_uplink_units(site, first_card))
     for name, network in sorted(site.network.items()):
         if kind_of(network) is not Kind.BRIDGE:
-            units[f"50-fv-{name}.netdev"] = _inside_device(site.node.name, name)
-            units[f"50-fv-{name}.network"] = _inside(name, network, [each for each in leases if each.network == name])
+            units[f"{FIRST_INSIDE}-fv-{name}.netdev"] = _inside_device(site.node.name, name)
+            units[f"{FIRST_INSIDE}-fv-{name}.network"] = _inside(
+                name, network, [each for each in leases if each.network == name]
+            )
     return units
 
 

@@ -18,7 +18,7 @@ from flashvisor.model.names import Lease, assign_addresses, bridge_name, gateway
 from flashvisor.model.site import Kind
 from flashvisor.model.wiring import bond_name, bridged_uplinks, kind_of, uplink_bridge, vlan_name
 from flashvisor.node.firewall import TABLE, inet_table
-from flashvisor.node.netunits import network_units
+from flashvisor.node.netunits import FIRST_INSIDE, network_units
 from flashvisor.node.tapfilter import bridge_table
 from flashvisor.node.zones import Zone, domain_of
 
@@ -69,6 +69,15 @@ def plan_network(site: Site | None, *, api_port: int, first_card: str | None) ->
         zones=tuple(_zones(site, leases)),
         resolvers=site.node.uplink.dns,
     )
+
+
+def moves_uplink(before: NetworkPlan, after: NetworkPlan) -> bool:
+    """Tells whether the server itself may be reached differently afterwards."""
+
+    def uplink(plan: NetworkPlan) -> dict[str, str]:
+        return {name: text for name, text in plan.units.items() if name < FIRST_INSIDE}
+
+    return uplink(before) != uplink(after)
 
 
 def ruleset(site: Site | None, leases: tuple[Lease, ...], api_port: int) -> str:

@@ -20,7 +20,7 @@ from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
 from flashvisor.model.wiring import is_card, uplink_mac, uplink_of
 from flashvisor.node.cards import resolve_cards
-from flashvisor.node.network import plan_network
+from flashvisor.node.network import NetworkPlan, moves_uplink, plan_network
 from flashvisor.node.storage import DataDisk, find_disk, needs_format
 
 if TYPE_CHECKING:
@@ -216,13 +216,17 @@ def _storages(desired: Desired | None) -> dict[str, Storage]:
 
 
 def _network(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
-    def texts(desired: Desired | None) -> object:
+    def planned(desired: Desired | None) -> NetworkPlan:
         site = desired.site if desired else None
         return plan_network(site, api_port=facts.api_port, first_card=facts.first_card)
 
-    if current is None or texts(current) != texts(wish):
-        names = ", ".join(sorted(wish.site.network)) if wish else ""
-        yield Action(Verb.CONFIGURE, NETWORKS, names or "uplink and firewall only")
+    before, after = planned(current), planned(wish)
+    if current is None or before != after:
+        detail = ", ".join(sorted(wish.site.network)) if wish else ""
+        detail = detail or "uplink and firewall only"
+        if moves_uplink(before, after):
+            detail += "; the way to the server itself changes"
+        yield Action(Verb.CONFIGURE, NETWORKS, detail)
 
 
 def _starts(

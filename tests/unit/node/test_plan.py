@@ -132,6 +132,14 @@ def test_what_only_the_servers_rules_know_leaves_a_guest_running() -> None:
     assert steps(plan(desired(), desired(new), UP)) == ["configure networks"]
 
 
+def test_a_plan_says_when_the_way_to_the_server_changes() -> None:
+    (action,) = plan(desired(), desired(SITE.replace("8080", "8081")), UP)
+    assert action.detail == "inside"
+    moved = SITE.replace('name = "alpha"', f'name = "alpha"\nuplink = {{ mac = "{CARD}", vlan = 7 }}')
+    (action,) = plan(desired(), desired(moved), UP)
+    assert action.detail == "inside; the way to the server itself changes"
+
+
 def test_a_guest_whose_network_hangs_elsewhere_starts_anew() -> None:
     bridged = BRIDGED + BOND
     there_and_back = [steps(plan(*pair, UP)) for pair in ((desired(), desired(bridged)), (desired(bridged), desired()))]

@@ -242,6 +242,11 @@ def test_a_site_with_networks_of_every_kind_passes() -> None:
             WrongTypeError,
             "node.uplink.gateway6: expected an IPv6 address",
         ),
+        (
+            site(uplink='uplink = { address6 = "fd00:6::9/48" }', network=SIX),
+            ConflictError,
+            "network.six.subnet6: fd00:6::/64 overlaps with the uplink's fd00:6::/48",
+        ),
         (site(network=SIX, db=ON_SIX.format("fd00:7::5")), ConflictError, "expected an address in fd00:6::/64"),
         (site(network=SIX, db=ON_SIX.format("fd00:6::")), ConflictError, "expected an address in fd00:6::/64"),
         (site(network=SIX, db=ON_SIX.format("fd00:6::1")), ConflictError, "the server's own address"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, ip_address
+from contextlib import suppress
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ConflictError, DuplicateMacError, UnknownReferenceError, WrongTypeError
@@ -56,7 +57,7 @@ def check_uplink(site: Site, subnets: dict[str, IPv4Network], found: Problems) -
         _any_address(text, f"{PATH}.dns[{index}]", found)
     _card(site, uplink, found)
     own = _check4(uplink, found)
-    _check6(uplink, found)
+    _check6(site, uplink, found)
     for name, net in subnets.items() if own else ():
         if own and net.overlaps(own.network):
             found.add(ConflictError, f"network.{name}.subnet: {net} overlaps with the uplink's {own.network}")
@@ -97,7 +98,7 @@ def _check4(uplink: Uplink, found: Problems) -> IPv4Interface | None:
     return own
 
 
-def _check6(uplink: Uplink, found: Problems) -> None:
+def _check6(site: Site, uplink: Uplink, found: Problems) -> None:
     own: IPv6Interface | None = None
     if uplink.address6 not in ("auto", "none"):
         try:
@@ -108,6 +109,11 @@ def _check6(uplink: Uplink, found: Problems) -> None:
             return
         if "/" not in uplink.address6:
             found.add(WrongTypeError, f'{PATH}.address6: expected a prefix length too, as in "{own.ip}/64"')
+        for name, network in site.network.items():
+            with suppress(ValueError):  # told where networks are checked
+                if network.subnet6 and own.network.overlaps(IPv6Network(network.subnet6)):
+                    what = f"network.{name}.subnet6: {network.subnet6} overlaps with the uplink's {own.network}"
+                    found.add(ConflictError, what)
     if uplink.gateway6 is None:
         return
     if own is None:

@@ -64,11 +64,12 @@ def own(alone: None, files: Materials, tmp_path_factory: pytest.TempPathFactory)
         rack.down_all()
 
 
-def uplink(server: Server, owner: Keyring) -> tuple[str, tuple[str, ...]]:
-    """MAC address and addresses of the card that leads out."""
+def uplink(server: Server, owner: Keyring) -> tuple[str, list[str]]:
+    """MAC address and IPv4 addresses of the card that leads out, whatever is over it."""
     with connect(server, owner) as client:
-        found = [(card.mac, card.addresses) for card in client.node().cards if card.addresses]
-    return found[0]
+        nics = client.node().nics
+    found = [(nic.mac, [text for text in nic.addresses if ":" not in text]) for nic in nics]
+    return next((mac, addresses) for mac, addresses in found if addresses)
 
 
 def apply(server: Server, owner: Keyring, place: Path, **words: str) -> None:

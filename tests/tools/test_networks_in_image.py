@@ -17,7 +17,7 @@ from flashvisor.model.names import derive_mac, nic_mac, tap_name
 from flashvisor.model.sitefile import check_site, parse_site
 from flashvisor.model.wiring import bridge_of
 from flashvisor.node.network import NetworkPlan, plan_network
-from sim.frames import ACK, ICMP6, SYN, TCP, Address, Ether, Seen, read
+from sim.frames import ACK, ARP, ICMP6, SYN, TCP, Address, Ether, Seen, read
 from tools.networkvm import CARDS, run_machine
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ TAGGED = (
     + GUEST.format(name="access")
     + 'nics = [{ network = "dmz" }]\n'
     + GUEST.format(name="trunk")
-    + 'nics = [{ network = "lan", trunk = [30, 40] }]\n'
+    + 'nics = [{ network = "lan", trunk = [30, 40] }]\nfirewall = [{ allow = "udp", port = "1000-1039" }]\n'
 )
 # The other end of the server's wire: a router with DHCP, which knows the server's card.
 WORLD_UNITS = {
@@ -220,6 +220,8 @@ def _tagged(story: Story, site: Site) -> None:
             Ether(WORLD, "ff:ff:ff:ff:ff:ff", tag=tag).udp(FAR, IPv4Address("192.0.2.255"), MARK, 1000 + (tag or 0))
             for tag in (None, 20, 30, 50)
         ]
+        frames += [Ether(WORLD, tag=tag).arp(str(FAR), "192.0.2.99") for tag in (30, 50)]
+        frames.append(Ether(WORLD, tag=30).udp(FAR, IPv4Address("192.0.2.255"), MARK, 2000))
         story.send(f"tags from {end}", end, frames, "g-access", "g-trunk")
         who = Ether(WORLD, tag=7).arp(str(FAR), "192.0.2.77")
         untagged = Ether(WORLD).arp(str(FAR), "192.0.2.77")
@@ -270,7 +272,7 @@ def test_what_a_site_no_longer_has_is_gone(seen: dict[str, Any]) -> None:
 
 def test_a_firewall_on_a_bridge_lets_in_what_it_says(seen: dict[str, Any]) -> None:
     assert ends(marked(seen, "asked on the bridge", "g-lan")) == [(FAR, 22)]
-    assert any(each.kind == 0x0806 for each in frames_at(seen, "asked on the bridge", "g-lan"))
+    assert any(each.kind == ARP for each in frames_at(seen, "asked on the bridge", "g-lan"))
 
 
 def test_a_guest_behind_a_firewall_is_answered(seen: dict[str, Any]) -> None:
@@ -321,6 +323,12 @@ def test_each_tag_reaches_whom_it_is_for(seen: dict[str, Any]) -> None:
     assert trunk == {(1000, None), (1030, 30)}, "no tag but its own: 20 is another guest's, 50 is nobody's"
 
 
+def test_a_firewall_reads_tagged_frames_as_well(seen: dict[str, Any]) -> None:
+    found = [each for end in ("eth2", "eth3") for each in frames_at(seen, f"tags from {end}", "g-trunk")]
+    assert {each.tag for each in found if each.kind == ARP and each.src_mac == WORLD} == {30}
+    assert 2000 not in {each.dport for each in found}
+
+
 def test_what_guests_send_gets_their_tag_and_no_other(seen: dict[str, Any]) -> None:
     access = {(each.dport, each.tag) for each in marked(seen, "tags from access", "eth2", "eth3")}
     trunk = {(each.dport, each.tag) for each in marked(seen, "tags from trunk", "eth2", "eth3")}
@@ -333,6 +341,6 @@ def test_the_server_answers_in_its_own_vlan_only(seen: dict[str, Any]) -> None:
         each.tag
         for end in ("eth2", "eth3")
         for each in frames_at(seen, f"the server's tag at {end}", end)
-        if each.kind == 0x0806 and each.src_mac == CARD
+        if each.kind == ARP and each.src_mac == CARD
     ]
     assert answers == [7]

@@ -131,7 +131,7 @@ def _to_guest(tap: _Tap) -> Iterator[str]:
         yield _limit(tap.nic.rate_in)
     if tap.guest.firewall is None:
         return
-    yield "ether type arp accept"
+    yield "meta protocol arp accept"  # with a tag or without: a trunk's frames have theirs beside them
     yield "ct state { established, related } accept"
     yield NEIGHBOURS
     yield "udp sport 67 udp dport 68 accept"
@@ -158,7 +158,7 @@ def _allowed(rule: Rule) -> Iterator[str]:
 
 def _what(rule: Rule) -> str:
     if rule.allow is Allow.ALL:
-        return "ether type { ip, ip6 }"
+        return "meta protocol { ip, ip6 }"
     if rule.allow is Allow.ICMP:
         return "meta l4proto { icmp, ipv6-icmp }"
     if rule.port is None:

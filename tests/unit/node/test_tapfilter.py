@@ -88,13 +88,13 @@ def test_a_rate_stands_on_its_own_side() -> None:
         ),
         (
             '{ allow = "all", from = "192.0.2.7" }',
-            ["ct original ip saddr { 192.0.2.7/32 } ether type { ip, ip6 } accept"],
+            ["ct original ip saddr { 192.0.2.7/32 } meta protocol { ip, ip6 } accept"],
         ),
     ],
 )
 def test_a_firewall_lets_in_what_its_rules_say_and_drops_the_rest(rule: str, texts: list[str]) -> None:
     rules = chain(f"{INSIDE}firewall = [{rule}]\n", "to-tap-web-0")
-    assert rules[:2] == ["ether type arp accept", "ct state { established, related } accept"]
+    assert rules[:2] == ["meta protocol arp accept", "ct state { established, related } accept"]
     assert "ip saddr 10.77.0.1 ct status & dnat == 0 accept" in rules, "the server asks whether its guest answers"
     assert rules[-len(texts) - 1 :] == [*texts, "drop"]
 

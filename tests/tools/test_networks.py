@@ -12,9 +12,10 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from flashvisor.model.names import bridge_mac, link_local
 from flashvisor.model.site import Site
 from flashvisor.node.network import plan_network
-from sim.frames import LLDP, TCP, UDP, Ether, Seen
+from sim.frames import ICMP6, LLDP, TCP, UDP, Ether, Seen
 from sim.netbench import FAR, FAR6, SERVER, SERVER6, SERVER_MAC, WORLD, WORLD_MAC, Bench, Probe
 from sim.sites import sites
 
@@ -48,7 +49,7 @@ forwards = [
 [guest.db]
 image = "hello"
 memory = "64MiB"
-nics = [{ network = "inside", address = "10.77.0.11" }]
+nics = [{ network = "inside", address = "10.77.0.11", address6 = "fd00:77::11" }]
 [guest.one]
 image = "hello"
 memory = "64MiB"
@@ -68,7 +69,8 @@ memory = "64MiB"
 nics = [{ network = "inside", spoofing = true }]
 """
 DB, WEB, GATE = IPv4Address("10.77.0.11"), IPv4Address("10.77.0.10"), IPv4Address("10.77.0.1")
-WEB6, GATE6 = IPv6Address("fd00:77::10"), IPv6Address("fd00:77::1")
+WEB6, DB6, GATE6 = IPv6Address("fd00:77::10"), IPv6Address("fd00:77::11"), IPv6Address("fd00:77::1")
+ROUTER6 = link_local(bridge_mac("alpha", "inside"))
 FAR4, OURS = IPv4Address(FAR), IPv4Address(SERVER)
 STRANGER = "52:54:00:99:99:99"
 MARK = 4242  # the source port by which a frame of ours is known again
@@ -92,11 +94,17 @@ def test_an_honest_guest_reaches_its_neighbour_the_world_and_its_name_server(ben
     assert [(seen.src, seen.dst) for seen in marked(to_world[WORLD])] == [(OURS, FAR4)], "it is translated"
 
 
+def claim(ether: Ether, address: IPv6Address) -> bytes:
+    """A neighbour advertisement that overrides what is known of an address (RFC 4861, 4.4)."""
+    option = b"\2\1" + bytes.fromhex(ether.src.replace(":", ""))
+    return ether.icmp6(IPv6Address("fe80::9"), IPv6Address("ff02::1"), 136, b"\x20\0\0\0" + address.packed + option)
+
+
 def hostile(bench: Bench) -> dict[str, bytes]:
     """Frames that guest web may not send, by what is wrong with them."""
     web, db = bench.mac("web"), bench.mac("db")
     honest = Ether(web, db)
-    far6 = IPv6Address("fd00:77::99")
+    far6 = IPv6Address("fd00:78::99")
     return {
         "another MAC address": Ether(STRANGER, db).udp(WEB, DB, MARK, 9),
         "its neighbour's MAC address": Ether(db, db).udp(WEB, DB, MARK, 9),
@@ -106,6 +114,11 @@ def hostile(bench: Bench) -> dict[str, bytes]:
         "another network's address": honest.udp(IPv4Address("10.78.0.5"), DB, MARK, 9),
         "no address": honest.udp(IPv4Address(0), DB, MARK, 9),
         "another IPv6 address": honest.udp(far6, WEB6, MARK, 9),
+        "the server's IPv6 address": honest.udp(GATE6, WEB6, MARK, 9),
+        "the router's link-local address": honest.udp(ROUTER6, WEB6, MARK, 9),
+        "a claim to the server's IPv6 address": claim(honest, GATE6),
+        "a claim to the router's link-local address": claim(honest, ROUTER6),
+        "a claim to its neighbour's IPv6 address": claim(honest, DB6),
         "ARP for its neighbour": Ether(web).arp("10.77.0.11", "10.77.0.1"),
         "ARP for the server": Ether(web).arp("10.77.0.1", "10.77.0.11", reply=True),
         "ARP with another MAC address": Ether(web).arp("10.77.0.10", "10.77.0.11", hardware=STRANGER),
@@ -137,6 +150,16 @@ def test_a_hostile_guest_is_not_heard(heard: dict[str, list[int]], what: str) ->
     # Before its MAC address is known, an honest frame is flooded to both.
     assert ports
     assert set(ports) == {99}, "only the honest frame behind it came"
+
+
+def test_a_guest_without_an_ipv6_address_of_its_own_may_claim_any_but_its_neighbours(bench: Bench) -> None:
+    one = Bench(SITE.replace('address = "10.77.0.10", address6 = "fd00:77::10"', 'address = "10.77.0.10"'))
+    ether = Ether(one.mac("web"), one.mac("db"))
+    free, far = IPv6Address("fd00:77::99"), IPv6Address("fd00:78::9")
+    frames = [ether.udp(source, DB6, MARK, port) for port, source in enumerate((GATE6, ROUTER6, DB6, far, free))]
+    found = one.one(Probe(one.end("web"), [*frames, claim(ether, DB6), claim(ether, free)], (one.end("db"),)))
+    heard = [seen for seen in found[one.end("db")] if seen.src_mac == one.mac("web")]
+    assert [(seen.protocol, seen.dport) for seen in heard] == [(UDP, 4), (ICMP6, 0)]
 
 
 def test_a_guest_that_may_send_from_any_address_does(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flashvisor.host.networkd import outdated
-from flashvisor.model.names import derive_mac, nic_mac, tap_name
+from flashvisor.model.names import bridge_mac, nic_mac, tap_name
 from flashvisor.model.sitefile import check_site, parse_site
 from flashvisor.model.wiring import bridge_of
 from flashvisor.node.network import NetworkPlan, plan_network
@@ -168,7 +168,7 @@ def _walled(story: Story, site: Site, at_bridge: list[list[str]]) -> None:
     """Guests with a firewall, on the server's network and behind NAT."""
     story.do("walled: address", wait=[*at_bridge, ["br-inside", "10.77.0.1/24"], ["br-inside", "fd00:77::1/64"]])
     lan, web, db = mac(site, "lan"), mac(site, "web"), mac(site, "db")
-    gate = derive_mac("alpha", "network/inside", 0)
+    gate = bridge_mac("alpha", "inside")
     world = Ether(WORLD, lan)
     asked = [world.tcp(FAR, NEAR, MARK, 22), world.tcp(FAR, NEAR, MARK, 23), world.udp(FAR, NEAR, MARK, 22)]
     far = IPv4Address("192.0.2.99")

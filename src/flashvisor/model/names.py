@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ConflictError
@@ -57,6 +57,17 @@ def guest_uuid(node: str, guest: str) -> uuid.UUID:
 def bridge_name(network: str) -> str:
     """Returns the name of a network's bridge on the server."""
     return f"br-{network}"
+
+
+def bridge_mac(node: str, network: str) -> str:
+    """Returns the MAC address of a network's bridge. No guest's name holds a slash, so it is never a guest's."""
+    return derive_mac(node, f"network/{network}", 0)
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Returns the link-local address that a card makes from its MAC address (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:])
 
 
 def tap_name(guest: str, index: int) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flashvisor.model.names import Lease, bridge_name, derive_mac, gateway, gateway6
+from flashvisor.model.names import Lease, bridge_mac, bridge_name, gateway, gateway6
 from flashvisor.model.site import BondMode, Kind
 from flashvisor.model.wiring import (
     bond_name,
@@ -158,9 +158,7 @@ def _card(mac: str) -> str:
 
 
 def _inside_device(node: str, name: str) -> str:
-    # A slash cannot stand in a guest's name, so a bridge's address is never a guest's.
-    mac = derive_mac(node, f"network/{name}", 0)
-    device = f"[NetDev]\nName={bridge_name(name)}\nKind=bridge\nMACAddress={mac}\n"
+    device = f"[NetDev]\nName={bridge_name(name)}\nKind=bridge\nMACAddress={bridge_mac(node, name)}\n"
     return f"{device}\n{BRIDGE}"
 
 
@@ -174,7 +172,8 @@ def _inside(name: str, network: Network, leases: list[Lease]) -> str:
         *([f"Address={own6}"] if own6 else []),
         "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes",
         f"LinkLocalAddressing={'ipv6' if own6 else 'no'}\nIPv6AcceptRA=no\nDHCPServer=yes",
-        *(["IPv6SendRA=yes\n"] if own6 else [""]),
+        # Guests are kept from claiming the router's link-local address: so it has to be a known one.
+        *(["IPv6LinkLocalAddressGenerationMode=eui64\nIPv6SendRA=yes\n"] if own6 else [""]),
         f"[DHCPServer]\nEmitRouter={_yes(nat)}\nEmitDNS=yes\nEmitNTP=no\nPersistLeases=no",
         f"DNS={' '.join(network.dns) or gateway(network).ip}",
         f"SendOption={DOMAIN_OPTION}:string:{domain_of(name)}",

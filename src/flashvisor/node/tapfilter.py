@@ -12,9 +12,10 @@ other hook than `input`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
-from flashvisor.model.names import gateway, nic_mac, tap_name
+from flashvisor.model.names import bridge_mac, gateway, gateway6, link_local, nic_mac, tap_name
 from flashvisor.model.site import Allow, Kind
 from flashvisor.model.wiring import bytes_per_second, kind_of, port_range
 from flashvisor.node.firewall import TABLE, by_family, chain, interfaces
@@ -35,7 +36,7 @@ NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-a
 
 @dataclass(frozen=True)
 class _Tap:
-    """A card with all that decides over it."""
+    """A card with all that decides over it; `others6` are addresses in its network that are somebody else's."""
 
     name: str
     mac: str
@@ -43,6 +44,7 @@ class _Tap:
     guest: Guest
     network: Network
     lease: Lease | None
+    others6: tuple[IPv6Address, ...]
 
     @property
     def bridged(self) -> bool:
@@ -92,10 +94,20 @@ def _taps(site: Site, leases: tuple[Lease, ...]) -> list[_Tap]:
             guest=guest,
             network=site.network[nic.network],
             lease=known.get((name, index)),
+            others6=_others6(site, nic),
         )
         for name, guest in sorted(site.guest.items())
         for index, nic in enumerate(guest.nics)
     ]
+
+
+def _others6(site: Site, nic: Nic) -> tuple[IPv6Address, ...]:
+    own6 = gateway6(site.network[nic.network])
+    if own6 is None:
+        return ()
+    cards = (each for guest in site.guest.values() for each in guest.nics if each.network == nic.network)
+    guests = {IPv6Address(each.address6) for each in cards if each.address6 and each is not nic}
+    return (own6.ip, link_local(bridge_mac(site.node.name, nic.network)), *sorted(guests))
 
 
 def _from_guest(tap: _Tap) -> Iterator[str]:
@@ -111,7 +123,8 @@ def _from_guest(tap: _Tap) -> Iterator[str]:
 def _own_addresses(tap: _Tap) -> Iterator[str]:
     """On a bridge, the site may say which addresses are the guest's, or leave it to the network behind."""
     four = str(tap.lease.address) if tap.lease else tap.nic.address
-    six = tap.nic.address6 or tap.network.subnet6
+    # Inside, a guest makes itself addresses as well (SLAAC), and may prefer them to the one that the site says.
+    six = tap.network.subnet6 or tap.nic.address6
     if not tap.bridged:
         # The server gives the addresses, and is the router: guests are neither.
         yield "udp sport { 67, 547 } drop"
@@ -120,6 +133,11 @@ def _own_addresses(tap: _Tap) -> Iterator[str]:
         yield f"arp saddr ip != {{ 0.0.0.0, {four} }} drop"
         yield "ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept"
         yield f"ip saddr != {four} drop"
+    if tap.others6:
+        yield f"ip6 saddr {{ {', '.join(str(each) for each in tap.others6)} }} drop"
+        # The target of a neighbour advertisement stands behind 8 bytes of ICMPv6 (RFC 4861, 4.4).
+        targets = ", ".join(hex(int(each)) for each in tap.others6)
+        yield f"icmpv6 type nd-neighbor-advert @th,64,128 {{ {targets} }} drop"
     if six is not None or not tap.bridged:
         yield f"ip6 saddr != {{ ::, fe80::/10{f', {six}' if six else ''} }} drop"
     if four is not None:

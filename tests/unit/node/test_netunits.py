@@ -123,7 +123,7 @@ def test_ipv6_inside_is_announced_and_only_a_network_with_a_way_out_has_a_router
     plan = planned(text.format(name="a", kind="nat", n=1) + text.format(name="b", kind="isolated", n=2))
     out, shut = plan.units["50-fv-a.network"], plan.units["50-fv-b.network"]
     assert "Address=fd00:1::1/64\n" in out
-    assert "IPv6SendRA=yes\n" in out
+    assert "IPv6LinkLocalAddressGenerationMode=eui64\nIPv6SendRA=yes\n" in out
     assert "[IPv6SendRA]\nEmitDNS=no\n\n[IPv6Prefix]\nPrefix=fd00:1::/64\n" in out
     assert "RouterLifetimeSec=0\n" in shut
 

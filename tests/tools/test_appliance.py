@@ -9,7 +9,7 @@ import pytest
 from flashvisor.cli.buildtools import open_cache, open_keyring
 from flashvisor.host import pe
 from flashvisor.host.bubblewrap import enter
-from flashvisor.image import appliance
+from flashvisor.image import appliance, catalogue
 from flashvisor.image.trees import build_root
 from tools.guestbench import SERIAL, fetch, guest
 
@@ -44,7 +44,7 @@ def test_hello_answers_with_its_page(parts: Path) -> None:
     direct = ["-kernel", str(parts / "linux"), "-initrd", str(parts / "initrd"), "-append", cmdline]
     with guest(parts, ["-m", "64M", "-smp", "1", *direct], forward=80) as port:
         page, server = fetch(f"http://127.0.0.1:{port}/", limit=ANSWER_LIMIT)
-    version = appliance.load("hello").version
+    version = catalogue.load("hello").version
     assert "<h1>Hello</h1>" in page
     assert f"<b>hello</b>, version {version}" in page
     assert server == f"hello/{version}"
@@ -57,7 +57,7 @@ def test_nobody_can_type_a_command_in_it(parts: Path) -> None:
     listing = enter(root, ["cpio", "-itv", "--quiet", "--file=initrd.cpio"], binds={parts: "/mnt"}, cwd="/mnt").stdout
     modes = {line.split()[-1]: line.split()[0] for line in listing.splitlines()}
     programs = {path for path, mode in modes.items() if mode[0] == "-" and "x" in mode}
-    assert programs == {"usr/sbin/lighttpd", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"}
+    assert programs == {"init", "usr/sbin/lighttpd", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"}
     assert not [
         path for path, mode in modes.items() if mode[0] in "-d" and (mode[5] == "w" or mode[8] == "w" or "s" in mode)
     ]

@@ -952,6 +952,14 @@ class TrialUnfinishedError(NodeError):
     advice = "`flashvisor slots` shows what it waits for."
 
 
+class FilesForDiskError(NodeError):
+    """A guest has `files`, and its image is a disk image: only an appliance takes files from the site."""
+
+    code = "FV-NODE-091"
+    http_status = 422
+    advice = "Take `files` or `files_from` out of the guest's table; a disk image is set up with `cloud_init`."
+
+
 # --- GUEST --------------------------------------------------------------------------------------------------
 
 

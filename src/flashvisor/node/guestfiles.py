@@ -23,6 +23,7 @@ from flashvisor.host.files import sync
 from flashvisor.model.names import assign_addresses, bridge_name, guest_uuid, tap_name
 from flashvisor.model.site import Firmware
 from flashvisor.model.size import parse_size, show_size
+from flashvisor.node.guestoverlay import with_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
     places.consoles.mkdir(parents=True, exist_ok=True)
     boot: DirectKernel | Bios | Uefi
     if image.kind is ImageKind.APPLIANCE:
-        boot = _direct(places.images.boot_files(image.sha256))
+        boot = _direct(with_files(places.images.boot_files(image.sha256), guest.files, own))
         disks = _data_disk(guest, name, own)
     else:
         boot = Uefi(nvram=str(own / NVRAM)) if guest.firmware is Firmware.UEFI else Bios()

@@ -29,6 +29,17 @@ def test_key_files_and_images_come_in(site_file: Path) -> None:
     assert (request.who, request.confirm_within) == ("me", 60)
 
 
+def test_files_of_guests_come_in_as_texts(site_file: Path) -> None:
+    (site_file.parent / "page.html").write_text("<p>\n")
+    site_file.write_text(site_file.read_text() + '\n[guest.hello.files_from]\n"/srv/www/index.html" = "page.html"\n')
+    source = read_site(site_file)
+    assert source.site.guest["hello"].files == {"/srv/www/index.html": "<p>\n"}
+    assert "files_from" not in source.text
+    (site_file.parent / "page.html").unlink()
+    with pytest.raises(UnreadableFileError, match=r"page\.html"):
+        read_site(site_file)
+
+
 def test_uploads_are_what_the_server_lacks_and_each_file_once(site_file: Path) -> None:
     site_file.write_text(site_file.read_text() + '\n[image.again]\nfile = "hello.efi"\n')
     bundle = hash_images(read_site(site_file))

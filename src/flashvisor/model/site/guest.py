@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from flashvisor.model.site.network import Forward, Nic
-from flashvisor.model.site.words import Name, Size, Table
+from flashvisor.model.site.words import GuestPath, Name, Size, Table, Text
 
 
 class Firmware(StrEnum):
@@ -39,7 +39,12 @@ class CloudInit(Table, frozen=True, kw_only=True):
 
 
 class Guest(Table, frozen=True, kw_only=True):
-    """A virtual machine."""
+    """A virtual machine.
+
+    `files` are texts by path that an appliance gets beside its own, or in their place. `files_from` are files on the
+    administrator's machine, relative to the site file, by path; the command line puts their texts in as `files`
+    before anything is sent (model/inlinetables.py).
+    """
 
     image: Name
     memory: Size
@@ -52,3 +57,5 @@ class Guest(Table, frozen=True, kw_only=True):
     nics: tuple[Nic, ...] = ()
     forwards: tuple[Forward, ...] = ()
     cloud_init: CloudInit | None = None
+    files: dict[GuestPath, Text] = field(default_factory=dict)
+    files_from: dict[GuestPath, str] = field(default_factory=dict)

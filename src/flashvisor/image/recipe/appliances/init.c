@@ -18,6 +18,7 @@
 #include <linux/input-event-codes.h>
 #include <linux/prctl.h>
 
+#define CONSOLE "/dev/console"
 #define DISK "/dev/vda"
 #define MODULES "/usr/lib/modules/"
 #define PROBE (1 << 20) /* bytes at the disk's beginning that are looked at: all that names a content lies there */
@@ -93,7 +94,7 @@ static int is_blank(int disk)
 
 static int mount_disk(const char *place)
 {
-	return mount(DISK, place, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, "errors=panic");
+	return mount(DISK, place, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, "errors=remount-ro");
 }
 
 static int open_data(const char *place)
@@ -172,16 +173,29 @@ static void power_off(int service)
 	reboot(LINUX_REBOOT_CMD_POWER_OFF);
 }
 
+/* Once more, from the /dev that others see: a service may open its /dev/stderr by name. */
+static void open_console(int user)
+{
+	int console = open(CONSOLE, O_RDWR);
+
+	for (int i = 0; i < 3 && console >= 0; i++)
+		dup2(console, i);
+	if (console > 2)
+		close(console);
+	chown(CONSOLE, user, user);
+}
+
 int main(int argc, char *argv[], char *envp[])
 {
 	const char *data = getenv("data"), *number = getenv("user");
-	int user = number ? atoi(number) : 0, service, button, ended;
+	int user = number ? atoi(number) : 0, service, button, ended, status;
 
 	if (argc < 2)
 		return fail("there is nothing to start", "");
 	mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
 	mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0);
 	mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0);
+	open_console(user);
 	if (data) {
 		mkdir(data, 0755);
 		if (open_data(data))
@@ -189,13 +203,13 @@ int main(int argc, char *argv[], char *envp[])
 		chown(data, user, user);
 	}
 	chown("/run", user, user);
-	chown("/dev/console", user, user);
 	service = serve(argv + 1, envp, user);
 	button = watch_button();
 	do {
-		ended = wait(NULL);
-		if (ended == button)
+		ended = wait(&status);
+		if (ended == button && status == 0)
 			power_off(service);
 	} while (ended != service);
+	syscall(__NR_sync);
 	return fail("the service ended: ", argv[1]);
 }

@@ -952,12 +952,12 @@ class TrialUnfinishedError(NodeError):
     advice = "`flashvisor slots` shows what it waits for."
 
 
-class FilesForDiskError(NodeError):
-    """A guest has `files`, and its image is a disk image: only an appliance takes files from the site."""
+class NoApplianceError(NodeError):
+    """A guest has an `appliance` table, and its image is a disk image, to which the site cannot give files so."""
 
     code = "FV-NODE-091"
     http_status = 422
-    advice = "Take `files` or `files_from` out of the guest's table; a disk image is set up with `cloud_init`."
+    advice = "Take the `appliance` table out of the guest's; a disk image is set up with `cloud_init`."
 
 
 # --- GUEST --------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Example::
 
-    parts = take_apart("dns", directory, files={SETTINGS: "cache-size=5"})
+    parts = take_apart("dns", directory, Appliance(files={SETTINGS: "cache-size=5"}))
     with boot(directory, parts.hardware(disk=None), forwards=["udp:53"]) as running: ...
 """
 
@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.cli.buildtools import open_cache, open_keyring
+from flashvisor.guests.kernelline import address_words, completed
 from flashvisor.host import cpio, pe
 from flashvisor.host.bubblewrap import enter
 from flashvisor.image import appliance, catalogue
 from flashvisor.image.trees import build_root
+from flashvisor.model.site import Appliance
 from flashvisor.model.size import parse_size
 from flashvisor.node.guestoverlay import with_files
 from flashvisor.node.images import BootFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
@@ -46,15 +47,16 @@ class Parts:
         return argv
 
 
-def take_apart(name: str, directory: Path, files: Mapping[str, str] | None = None) -> Parts:
-    """Builds an appliance, and puts what it starts from into a directory, with a site's files behind its own."""
+def take_apart(name: str, directory: Path, wish: Appliance | None = None) -> Parts:
+    """Builds an appliance, and puts what it starts from into a directory, with what a site tells it."""
+    wish = wish or Appliance()
     made = appliance.build(open_cache(), open_keyring(), name, directory)
     table = pe.sections(made.path)
     for section in ("linux", "initrd", "cmdline"):
         pe.copy_section(made.path, table[f".{section}"], directory / section)
     words = (directory / "cmdline").read_bytes().rstrip(b"\0\n").decode()
-    files_of_its_own = BootFiles(directory / "linux", directory / "initrd", words)
-    return Parts(made.recipe, made.size, with_files(files_of_its_own, files or {}, directory))
+    boot = BootFiles(directory / "linux", directory / "initrd", completed(words, address_words(wish, name)))
+    return Parts(made.recipe, made.size, with_files(boot, wish.files, directory))
 
 
 def assert_nobody_can_log_in(parts: Parts) -> None:

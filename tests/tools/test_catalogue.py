@@ -21,6 +21,7 @@ from flashvisor.host.files import MIB
 from flashvisor.image import catalogue
 from flashvisor.image.catalogue import SETTINGS
 from flashvisor.image.trees import build_root
+from flashvisor.model.site import Appliance
 from tools.appliancekit import assert_nobody_can_log_in, take_apart
 from tools.guestbench import ATTEMPT, Running, boot, fetch, until
 from tools.protocols import HOST, Mqtt, Wire, dns_addresses, ntp_time, redis, send_udp, tcp
@@ -43,7 +44,7 @@ def started(
     name: str, place: Path, *forwards: str, files: Mapping[str, str] | None = None, disk: Path | None = None
 ) -> Iterator[Running]:
     """Gives a running appliance that has not come to an end by itself."""
-    parts = take_apart(name, place, files)
+    parts = take_apart(name, place, Appliance(files=dict(files or {})))
     with boot(place, parts.hardware(disk=disk), forwards=forwards) as running:
         yield running
     assert "panic" not in running.serial()
@@ -141,7 +142,8 @@ def test_proxy_stands_before_another_server(tmp_path: Path) -> None:
 def test_dns_knows_names_and_gives_addresses(tmp_path: Path) -> None:
     near, far = sockets.free_port(), sockets.free_port()
     settings = "host-record=files.lan,10.0.2.77\ndhcp-range=10.0.2.100,10.0.2.110,1h\ndomain=lan\nno-ping\n"
-    parts = take_apart("dns", tmp_path, {SETTINGS: settings})
+    wish = Appliance(files={SETTINGS: settings}, address=f"{GUEST}/24", gateway=SERVER, dns=("10.0.2.3",))
+    parts = take_apart("dns", tmp_path, wish)
     # A hub, on which there are the guest, QEMU's own network, and the end of a cable.
     hub = [word for port, net in (("card", ""), ("p1", ",netdev=net"), ("p2", ",netdev=wire"))
            for word in ("-netdev", f"hubport,hubid=0,id={port}{net}")]  # fmt: skip
@@ -248,7 +250,7 @@ def test_a_disk_with_something_else_on_it_is_left_alone(tmp_path: Path, disk: Pa
 
 
 def test_a_service_that_ends_is_told_on_the_console(tmp_path: Path) -> None:
-    parts = take_apart("dns", tmp_path, {SETTINGS: "no-such-setting\n"})
+    parts = take_apart("dns", tmp_path, Appliance(files={SETTINGS: "no-such-setting\n"}))
     with boot(tmp_path, parts.hardware(), forwards=[]) as running:
         running.wait_for_end(limit=LIMIT)
     assert "bad option" in running.serial()

@@ -258,7 +258,7 @@ def test_the_agent_as_a_process_starts_and_ends_when_told(tmp_path: Path) -> Non
 def test_an_appliance_gets_the_sites_files_behind_its_own(places: Places) -> None:
     data = uki(b"the kernel", b"quiet\0", initrd=b"the root")
     put(places, data)
-    text = SITE.replace('memory = "64MiB"', 'memory = "64MiB"\nfiles = { "/etc/site.d/site.conf" = "a" }')
+    text = SITE.replace('memory = "64MiB"', 'memory = "64MiB"\nappliance.files = { "/etc/site.d/site.conf" = "a" }')
     spec = prepare(desired(text, {"hello": data}), "hello", places)
     assert isinstance(spec.boot, DirectKernel)
     assert Path(spec.boot.initrd).parent == places.guests / "hello"

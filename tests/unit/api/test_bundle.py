@@ -11,6 +11,7 @@ import pytest
 from flashvisor.api.bundle import hash_images, read_site
 from flashvisor.api.types import ImageKind
 from flashvisor.errors import ImageChangedError, UnknownImageError, UnknownKeyError, UnreadableFileError
+from flashvisor.model.site import Appliance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +32,11 @@ def test_key_files_and_images_come_in(site_file: Path) -> None:
 
 def test_files_of_guests_come_in_as_texts(site_file: Path) -> None:
     (site_file.parent / "page.html").write_text("<p>\n")
-    site_file.write_text(site_file.read_text() + '\n[guest.hello.files_from]\n"/srv/www/index.html" = "page.html"\n')
+    site_file.write_text(
+        site_file.read_text() + '\n[guest.hello.appliance.files_from]\n"/srv/www/index.html" = "page.html"\n'
+    )
     source = read_site(site_file)
-    assert source.site.guest["hello"].files == {"/srv/www/index.html": "<p>\n"}
+    assert source.site.guest["hello"].appliance == Appliance(files={"/srv/www/index.html": "<p>\n"})
     assert "files_from" not in source.text
     (site_file.parent / "page.html").unlink()
     with pytest.raises(UnreadableFileError, match=r"page\.html"):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import msgspec
 
 from flashvisor.errors import (
-    FilesForDiskError,
     ForeignDataError,
     ImageNotUploadedError,
+    NoApplianceError,
     NoDataDiskError,
     NotEnoughMemoryError,
 )
@@ -121,7 +121,7 @@ def test_missing_images_are_those_that_guests_use() -> None:
     assert missing_images(wish, facts(memory=GIB)) == ()
 
 
-FILES = 'memory = "64MiB"\nfiles = { "/etc/site.d/site.conf" = "x" }'
+FILES = 'memory = "64MiB"\nappliance.files = { "/etc/site.d/site.conf" = "x" }'
 
 
 def test_changed_files_change_the_guest() -> None:
@@ -134,5 +134,5 @@ def test_only_an_appliance_takes_files() -> None:
     assert check_server(wish, facts()) == []
     disk = {name: msgspec.structs.replace(ref, kind="disk") for name, ref in wish.images.items()}
     (error,) = check_server(replace(wish, images=disk), facts())
-    assert isinstance(error, FilesForDiskError)
-    assert error.what == "guest.hello.files: expected an appliance, image 'hello' is a disk image"
+    assert isinstance(error, NoApplianceError)
+    assert error.what == "guest.hello.appliance: expected an appliance, image 'hello' is a disk image"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import Meta
 
+from flashvisor.model.site.appliance import Appliance
 from flashvisor.model.site.network import Forward, Nic
-from flashvisor.model.site.words import GuestPath, Name, Size, Table, Text
+from flashvisor.model.site.words import Name, Size, Table
 
 
 class Firmware(StrEnum):
@@ -39,12 +40,7 @@ class CloudInit(Table, frozen=True, kw_only=True):
 
 
 class Guest(Table, frozen=True, kw_only=True):
-    """A virtual machine.
-
-    `files` are texts by path that an appliance gets beside its own, or in their place. `files_from` are files on the
-    administrator's machine, relative to the site file, by path; the command line puts their texts in as `files`
-    before anything is sent (model/inlinetables.py).
-    """
+    """A virtual machine."""
 
     image: Name
     memory: Size
@@ -57,5 +53,4 @@ class Guest(Table, frozen=True, kw_only=True):
     nics: tuple[Nic, ...] = ()
     forwards: tuple[Forward, ...] = ()
     cloud_init: CloudInit | None = None
-    files: dict[GuestPath, Text] = field(default_factory=dict)
-    files_from: dict[GuestPath, str] = field(default_factory=dict)
+    appliance: Appliance | None = None

@@ -36,14 +36,6 @@ Mac = Annotated[
 MULTILINE = "multiline"
 Text = Annotated[str, Meta(max_length=16_384, description="text of at most 16384 characters", extra={MULTILINE: True})]
 Seconds = Annotated[int, Meta(ge=1, le=86400)]
-GuestPath = Annotated[
-    str,
-    Meta(
-        pattern=r"^(/(?!\.\.?(/|$))[A-Za-z0-9._@+-]+)+$",
-        max_length=255,
-        description='an absolute path of letters, digits and ._@+-, as in "/etc/site.d/site.conf"',
-    ),
-]
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,6 +38,14 @@ class ApplianceRow(msgspec.Struct, frozen=True, kw_only=True):
     keeps: str
 
 
+class ApplianceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `appliance show --json` prints: an appliance's own text files, by path in it."""
+
+    name: str
+    settings: str
+    files: dict[str, str]
+
+
 @click.group("appliance")
 def command() -> None:
     """Build small guests that are one file."""
@@ -65,6 +73,24 @@ def list_(as_json: bool) -> None:
         ["name", "what", "serves", "memory", "keeps on a disk"],
         [[row.name, row.summary, row.serves, row.memory, row.keeps] for row in rows],
     )
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--all", "everything", is_flag=True, help="All of its text files, not its settings alone.")
+@json_option
+def show(name: str, *, everything: bool, as_json: bool) -> None:
+    """Print an appliance's settings, to begin your own with."""
+    recipe = catalogue.load(name)
+    files = catalogue.filled(recipe)
+    if as_json:
+        print_json(ApplianceSettings(name=name, settings=catalogue.SETTINGS, files=files))
+        return
+    shown = {path: text for path, text in files.items() if everything or path == catalogue.SETTINGS}
+    for path, text in shown.items():
+        click.echo(f"# {path}\n{text}", nl=False)
+    if not shown:
+        click.echo(f"{name} takes no settings")
 
 
 @command.command("build")

@@ -83,8 +83,10 @@ static int is_blank(int disk)
 	static char block[BLOCK];
 
 	for (int done = 0; done < PROBE; done += BLOCK) {
-		if (read(disk, block, BLOCK) != BLOCK)
-			return done > 0;
+		int got = read(disk, block, BLOCK);
+
+		if (got < BLOCK)
+			return got >= 0 && done > 0; /* a disk that cannot be read is not blank */
 		for (int i = 0; i < BLOCK; i++)
 			if (block[i])
 				return 0;

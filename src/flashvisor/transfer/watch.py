@@ -1,0 +1,16 @@
+"""How long work tells of its progress: a function that gives a context, in which bytes done are told.
+
+Example::
+
+    with watch("reading web.ova", 91_136) as advance:
+        advance(4096)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+Advance = Callable[[int], None]
+# Title, and bytes in all if known. cli.progress.progress is one.
+Watch = Callable[[str, int | None], AbstractContextManager[Advance]]

@@ -123,13 +123,15 @@ def _examine(source: qemu_img.Source, kind: Kind, limits: Limits, name: str) -> 
     """Asks QEMU what the image is, as a second opinion; returns the disk's size in bytes."""
     try:
         info = qemu_img.info(source, limits)
-        corrupt = qemu_img.is_corrupt(source, limits) if kind in CHECKED else ""
+        found = qemu_img.check(source, limits) if kind in CHECKED else qemu_img.CheckResult()
     except CommandFailedError as error:
         raise _damaged(name, error) from error
     if info.leans_on() is not None:
         raise LeaningImageError(f"{name} reads from another file", evidence=str(info.leans_on()))
-    if corrupt:
-        raise DamagedImageError(f"{name} is corrupt, says qemu-img check", evidence=corrupt)
+    if found.corruptions or found.errors:
+        raise DamagedImageError(
+            f"{name} is corrupt", evidence=f"qemu-img check: {found.corruptions} corruptions, {found.errors} errors"
+        )
     return info.virtual_size
 
 

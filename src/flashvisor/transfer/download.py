@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from flashvisor.transfer.watch import Advance, Watch
 
 ANSWER_LIMIT = 60.0  # seconds for connecting, and for each piece
-CHUNK = 1 * MIB  # bytes
 REDIRECTS = 5
 RESERVE = 1 * GIB  # bytes of the disk that stay free
 SPACE_STEP = 64 * MIB  # bytes between two looks at what is free
@@ -95,7 +94,7 @@ def _fetch(client: httpx.Client, url: str, target: Path, watch: Watch) -> None:
 
 def _write(answer: httpx.Response, file: BinaryIO, target: Path, advance: Advance) -> None:
     since = 0
-    for chunk in answer.iter_raw(CHUNK):
+    for chunk in answer.iter_raw():
         file.write(chunk)
         advance(len(chunk))
         since += len(chunk)

@@ -51,10 +51,10 @@ LINUX = re.compile(
     re.IGNORECASE,
 )
 SECTIONS = {
-    "ProductSection": "settings of the product (vApp properties): nobody hands them to the guest here",
+    "ProductSection": "settings for the guest (vApp properties)",
     "EulaSection": "a license that its vendor wants accepted",
-    "DeploymentOptionSection": "deployment options: the default one was taken",
-    "StartupSection": "an order of starting: write it into the site file",
+    "DeploymentOptionSection": "other deployment options than the default one",
+    "StartupSection": "an order of starting",
     "ResourceAllocationSection": "reservations of CPU and memory",
     "InstallSection": "a first start that installs something",
 }
@@ -96,7 +96,7 @@ def draft_guest(system: System, disks: Mapping[str, Disk], *, name: str) -> Gues
     notes = [
         *cpu_notes,
         *dict.fromkeys(bus.note for bus in buses if bus.note),
-        *(note for _, note in cards if note),
+        *dict.fromkeys(note for _, note in cards if note),
         *_left_out(system.items),
         *_vendor_notes(system),
     ]

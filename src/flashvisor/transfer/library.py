@@ -16,14 +16,14 @@ Owns file names, records and locks in that directory. Does not own how images co
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from flashvisor.errors import UnknownNameError, UnreadableFileError
 from flashvisor.host.files import sync, write_atomic
-from flashvisor.host.locks import exclusive
+from flashvisor.host.locks import holding
 from flashvisor.transfer.draft import ImportRecord
 
 if TYPE_CHECKING:
@@ -94,9 +94,12 @@ class Library:
     def working(self, key: str) -> Iterator[Path]:
         """Gives a directory for half things of one `key`, which stay if the work ends early; waits for others."""
         work = self.place / WORK / key
-        with exclusive(self.place / WORK / f"{key}.lock"):
-            work.mkdir(exist_ok=True)
-            yield work
+        try:
+            with holding(work):
+                yield work
+        finally:
+            with suppress(OSError):
+                work.parent.rmdir()  # if nothing else is under way
 
     def keep(self, record: ImportRecord, work: Path, parts: list[Path]) -> None:
         """Takes in an import's finished files, then its record: from then on it is there.

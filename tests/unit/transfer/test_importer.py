@@ -22,8 +22,8 @@ from flashvisor.errors import (
     WrongChecksumError,
 )
 from flashvisor.host import jailed_qemu_img
-from flashvisor.transfer import importer
 from flashvisor.transfer import expand as expand_module
+from flashvisor.transfer import importer
 from flashvisor.transfer.importer import Order, import_source
 from flashvisor.transfer.library import WORK, Library
 from sim.appliances import manifest, virtualbox, vmware, write_tar

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from flashvisor.api.bundle import read_site
 from flashvisor.cli.output import print_json, print_table
 from flashvisor.cli.progress import progress
 from flashvisor.cli.session import json_option
@@ -109,6 +110,8 @@ def import_(
     Prints what to add to a site file, or adds it to the one given by --site.
     """
     order = _order(source, name, sha256, capacity)
+    if site is not None:
+        read_site(site)  # what is wrong with it is said before the long work
     library = Library(_place(place, site))
     record, made = import_source(order, library, progress, clock.now())
     record = renamed(record, order.name) if order.name else record

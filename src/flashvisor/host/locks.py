@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,17 +29,30 @@ def exclusive(path: Path) -> Iterator[None]:
 
 @contextmanager
 def holding(directory: Path) -> Iterator[None]:
-    """Makes a directory if it is not there, and holds it as soon as nobody else does. Its holder may remove it."""
+    """Makes a directory if it is not there, and holds it as soon as nobody else does.
+
+    Its holder may remove it as the last act: from then on the next one makes and holds another.
+    """
+    handle = _held(directory)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _held(directory: Path) -> int:
     while True:
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
+        with suppress(FileNotFoundError):  # its holder has just removed it
+            directory.mkdir(parents=True, exist_ok=True)
             handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            continue  # its holder has just removed it
-        try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if directory.exists() and os.path.samestat(os.fstat(handle), directory.stat()):
-                yield
-                return
-        finally:
+            if _is_at(handle, directory):
+                return handle
             os.close(handle)
+
+
+def _is_at(handle: int, directory: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), directory.stat())
+    except FileNotFoundError:
+        return False

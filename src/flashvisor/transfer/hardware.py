@@ -42,9 +42,12 @@ CARDS = {
     "e1000": "e1000", "82540em": "e1000", "82543gc": "e1000", "82545em": "e1000", "e1000e": "e1000e",
     "vmxnet3": "vmxnet3", "virtio": "virtio", "virtio-net": "virtio", "virtionet": "virtio",
 }  # fmt: skip
-# What our SCSI bus is not; the bus itself is kept.
-SCSI_NAMES = {"virtualscsi": "VMware paravirtual SCSI", "lsilogic": "LSI Logic", "lsilogicsas": "LSI Logic SAS",
-              "buslogic": "BusLogic", "": "SCSI"}  # fmt: skip
+# Controllers that we have too. VMware's names, then VirtualBox's.
+BUSES = {
+    "virtualscsi": "pvscsi", "vmware.nvme.controller": "nvme", "vmware.sata.ahci": "sata",
+    "virtioscsi": "scsi", "virtio-scsi": "scsi", "nvme": "nvme", "ahci": "sata",
+}  # fmt: skip
+SCSI_NAMES = {"lsilogic": "LSI Logic", "lsilogicsas": "LSI Logic SAS", "buslogic": "BusLogic", "": "SCSI"}
 WINDOWS = re.compile(r"\bwin", re.IGNORECASE)
 LINUX = re.compile(
     r"linux|debian|ubuntu|red ?hat|rhel|centos|fedora|suse|sles|rocky|alma|oracle|photon|coreos|\barch|gentoo|amazon",
@@ -87,6 +90,8 @@ def draft_guest(system: System, disks: Mapping[str, Disk], *, name: str) -> Gues
     controllers = {item.id: item for item in system.items if item.kind in CONTROLLERS}
     buses = [_bus(controllers.get(item.parent), linux=linux, bios=firmware == "bios") for item in items]
     legacy = any(bus.name == "ide" for bus in buses)
+    if legacy:  # a machine with IDE has no PCI Express
+        buses = [_Bus("sata", "NVMe disks: SATA here, beside IDE") if bus.name == "nvme" else bus for bus in buses]
     drafts = [_disk(item, bus, disks) for item, bus in zip(items, buses, strict=True)]
     if not drafts:
         raise OvfError(f"the machine '{system.name}' has no disk")
@@ -178,12 +183,11 @@ def _bus(controller: Item | None, *, linux: bool, bios: bool) -> _Bus:
     subtype = controller.subtype.lower()
     if controller.kind == IDE:
         return _Bus("ide") if bios else _Bus("sata", "IDE disks: SATA here, for UEFI starts from no IDE disk")
-    if controller.kind == SCSI or "virtio" in subtype:
+    if subtype in BUSES:
+        return _Bus(BUSES[subtype])
+    if controller.kind == SCSI:
         return _scsi(SCSI_NAMES.get(subtype, controller.subtype), linux=linux)
-    if "nvme" in subtype:
-        return _Bus("nvme")
-    known = not subtype or "ahci" in subtype or "sata" in subtype
-    return _Bus("sata", "" if known else f"storage controller '{controller.subtype}': the disks are on SATA here")
+    return _Bus("sata", f"storage controller '{controller.subtype}': the disks are on SATA here" if subtype else "")
 
 
 def _scsi(name: str, *, linux: bool) -> _Bus:

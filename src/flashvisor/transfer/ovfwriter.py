@@ -42,10 +42,10 @@ class _Controller:
 CONTROLLERS = {
     "ide": _Controller(5, "", "IDE controller", 2),
     "sata": _Controller(20, "vmware.sata.ahci", "SATA controller", 30),
-    "scsi": _Controller(6, "VirtualSCSI", "SCSI controller", 15),
+    "pvscsi": _Controller(6, "VirtualSCSI", "SCSI controller", 15),
     "nvme": _Controller(20, "vmware.nvme.controller", "NVMe controller", 15),
 }
-BUSES = {"virtio": "scsi"}  # what they lack, and what comes next to it
+BUSES = {"virtio": "pvscsi", "scsi": "pvscsi"}  # what VMware lacks, and what comes next to it
 CARDS = {"virtio": "VmxNet3", "vmxnet3": "VmxNet3", "e1000": "E1000", "e1000e": "E1000e"}
 # CIM_OperatingSystem.OSType and VMware's name for it.
 SYSTEMS = {"linux": ("101", "otherLinux64Guest"), "windows": ("103", "windows9Server64Guest")}
@@ -64,8 +64,8 @@ class DiskFile:
 def export_notes(guest: GuestDraft) -> tuple[str, ...]:
     """Returns words for what the guest had and its copy elsewhere will not."""
     notes = []
-    if any(disk.bus == "virtio" for disk in guest.disks):
-        notes.append("virtio disks: on a paravirtual SCSI controller there")
+    if any(disk.bus in BUSES for disk in guest.disks):
+        notes.append("virtio disks: on VMware's paravirtual SCSI controller there")
     if any(nic.model == "virtio" for nic in guest.nics):
         notes.append("virtio cards: vmxnet3 there")
     return tuple(notes)

@@ -29,14 +29,15 @@ def test_vmware() -> None:
     guest = draft(vmware(NAMES, SIZE))
     assert (guest.cpus, guest.memory, guest.firmware, guest.profile) == (4, 2 << 30, "uefi", "linux")
     # The disk at place 0 of the controller boots, whatever the order of the items.
-    assert guest.disks == tuple(DiskDraft(image=f"vmdisk{n}", bus="scsi", size=SIZE) for n in (1, 2))
+    assert guest.disks == tuple(DiskDraft(image=f"vmdisk{n}", bus="pvscsi", size=SIZE) for n in (1, 2))
     assert guest.nics == (
         NicDraft(network="VM Network", model="vmxnet3"),
         NicDraft(network="Backup", model="e1000e", mac="00:50:56:ab:cd:ef"),
     )
     words = "\n".join(guest.notes)
-    for expected in ("VMware paravirtual SCSI", "CD drive", "TPM", "UEFI's variables", "vApp properties"):
+    for expected in ("CD drive", "TPM", "UEFI's variables", "vApp properties"):
         assert expected in words
+    assert "SCSI" not in words, "there is such a controller"
     assert "VMCI" not in words
     assert "Video" not in words
     assert "Annotation" not in words
@@ -84,11 +85,11 @@ def test_xenserver_by_its_system(os: str, boot: str, firmware: str, profile: str
 @pytest.mark.parametrize(
     ("os", "firmware", "secure", "expected"),
     [
-        ("windows9Server64Guest", "efi", "true", ("uefi-secure", "windows", "sata")),
-        ("windows9Server64Guest", "bios", "true", ("bios", "windows", "sata")),
-        ("other3xLinux64Guest", "bios", "false", ("bios", "linux", "scsi")),
-        ("darwin19_64Guest", "efi", "false", ("uefi", "linux", "sata")),
-        ("freebsd13_64Guest", "bios", "false", ("bios", "linux", "sata")),
+        ("windows9Server64Guest", "efi", "true", ("uefi-secure", "windows", "pvscsi")),
+        ("windows9Server64Guest", "bios", "true", ("bios", "windows", "pvscsi")),
+        ("other3xLinux64Guest", "bios", "false", ("bios", "linux", "pvscsi")),
+        ("darwin19_64Guest", "efi", "false", ("uefi", "linux", "pvscsi")),
+        ("freebsd13_64Guest", "bios", "false", ("bios", "linux", "pvscsi")),
     ],
 )
 def test_firmware_and_profile_of_vmware(os: str, firmware: str, secure: str, expected: tuple[str, ...]) -> None:
@@ -104,7 +105,9 @@ SCSI = "<rasd:ResourceSubType>VirtualSCSI</rasd:ResourceSubType>"
     [
         ("lsilogic", 6, "efi", "scsi", "LSI Logic"),
         ("buslogic", 6, "bios", "scsi", "BusLogic"),
-        ("virtio-scsi", 20, "efi", "scsi", "virtio-scsi"),
+        ("", 6, "bios", "scsi", "SCSI"),
+        ("VirtioSCSI", 20, "efi", "scsi", ""),
+        ("", 20, "efi", "sata", ""),
         ("vmware.nvme.controller", 20, "efi", "nvme", ""),
         ("vmware.sata.ahci", 20, "efi", "sata", ""),
         ("somebody's", 20, "efi", "sata", "somebody's"),
@@ -123,6 +126,28 @@ def test_controllers(subtype: str, kind: int, firmware: str, bus: str, word: str
     assert word in "\n".join(guest.notes)
 
 
+def test_a_system_that_may_lack_our_scsi_driver_gets_sata() -> None:
+    guest = draft(changed(vmware(NAMES, SIZE, os="windows9Server64Guest"), "VirtualSCSI", "lsilogicsas"))
+    assert guest.disks[0].bus == "sata"
+    assert any("LSI Logic SAS" in note for note in guest.notes)
+
+
+def test_no_nvme_beside_ide() -> None:
+    data = vmware(NAMES, SIZE, firmware="bios")
+    data = changed(data, SCSI, "<rasd:ResourceSubType>vmware.nvme.controller</rasd:ResourceSubType>")
+    second = "<rasd:HostResource>ovf:/disk/vmdisk2</rasd:HostResource><rasd:InstanceID>8</rasd:InstanceID>"
+    guest = draft(
+        changed(
+            " ".join(data.decode().split()).replace("> <", "><").encode(),
+            f"{second}<rasd:Parent>3<",
+            f"{second}<rasd:Parent>4<",
+        )
+    )
+    assert [disk.bus for disk in guest.disks] == ["sata", "ide"]
+    assert guest.profile == "legacy"
+    assert any("NVMe" in note for note in guest.notes)
+
+
 @pytest.mark.parametrize(
     ("address", "mac"),
     [
@@ -139,7 +164,7 @@ def test_mac_addresses(address: str, mac: str | None) -> None:
 
 def test_an_empty_disk_keeps_its_size() -> None:
     guest = draft(changed(vmware(NAMES, SIZE), ' ovf:fileRef="file2"', ""))
-    assert guest.disks[1] == DiskDraft(image=None, bus="scsi", size=SIZE)
+    assert guest.disks[1] == DiskDraft(image=None, bus="pvscsi", size=SIZE)
 
 
 def test_a_disk_of_the_host_is_left_out_in_words() -> None:

@@ -24,10 +24,10 @@ def test_a_guest_comes_back_from_its_descriptor() -> None:
     again = draft_guest(envelope.systems[0], envelope.disks, name=envelope.systems[0].name)
     for field in ("name", "cpus", "memory", "firmware", "profile"):
         assert getattr(again, field) == getattr(GUEST, field)
-    # The empty virtio disk is on the SCSI controller with the first one, so it stands before the one on SATA.
+    # The empty virtio disk shares a controller with the first one, so it comes before the one on SATA.
     assert again.disks == (
-        DiskDraft(image="disk1", bus="scsi", size=8 << 30),
-        DiskDraft(image=None, bus="scsi", size=1 << 30),
+        DiskDraft(image="disk1", bus="pvscsi", size=8 << 30),
+        DiskDraft(image=None, bus="pvscsi", size=1 << 30),
         DiskDraft(image="disk2", bus="sata", size=20 << 30),
     )
     assert again.nics == (GUEST.nics[0], msgspec.structs.replace(GUEST.nics[1], model="vmxnet3"))
@@ -35,7 +35,7 @@ def test_a_guest_comes_back_from_its_descriptor() -> None:
 
 def test_what_others_do_not_have_is_told() -> None:
     assert export_notes(GUEST) == (
-        "virtio disks: on a paravirtual SCSI controller there",
+        "virtio disks: on VMware's paravirtual SCSI controller there",
         "virtio cards: vmxnet3 there",
     )
     plain = msgspec.structs.replace(

@@ -42,8 +42,10 @@ def holding(directory: Path) -> Iterator[None]:
 
 def _held(directory: Path) -> int:
     while True:
+        with suppress(FileExistsError, FileNotFoundError):  # also where somebody removes one of them meanwhile
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            directory.mkdir()
         with suppress(FileNotFoundError):  # its holder has just removed it
-            directory.mkdir(parents=True, exist_ok=True)
             handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_at(handle, directory):

@@ -1,6 +1,6 @@
 """What a disk image says of itself, checked before QEMU sees it: whole, unencrypted, leaning on no other file.
 
-Owns headers of qcow2, VHD, VHDX and VDI; vmdk.py has VMDK's. Reads a few kilobytes, whatever the image's size::
+Owns headers of VHD, VHDX and VDI; qcow2.py and vmdk.py have the others. Reads headers and tables, no data::
 
     facts = inspect(region, Kind.VHD)
     facts.virtual_size, facts.notes
@@ -24,6 +24,7 @@ from flashvisor.errors import (
 from flashvisor.model.size import show_size
 from flashvisor.transfer.formats import HEAD, SECTOR, VHD_COOKIE, Kind
 from flashvisor.transfer.partitions import described_size
+from flashvisor.transfer.qcow2 import check_qcow2
 from flashvisor.transfer.vmdk import check_descriptor, check_vmdk
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from flashvisor.transfer.region import Region
 
 MAX_VIRTUAL = 1 << 46  # bytes: 64 TiB, the most that VHDX and VMDK can be
-QCOW2 = struct.Struct(">4sIQIIQIIQQIIQ")  # docs/interop/qcow2.rst: up to the snapshots' place
-QCOW2_FEATURES = struct.Struct(">Q")
-QCOW2_FEATURES_PLACE = 72
-QCOW2_CORRUPT, QCOW2_DATA_FILE = 1 << 1, 1 << 2
 VHD = struct.Struct(">8sIIQI4sI4sQQIII")  # VHD 1.0: footer up to the checksum
 VHD_FIXED, VHD_DYNAMIC, VHD_DIFFERENCING = 2, 3, 4
 VDI_TYPE, VDI_BLOCKS = 0x4C, 0x154
@@ -73,28 +70,6 @@ def inspect(region: Region, kind: Kind) -> DiskFacts:
     if size == 0:
         raise DamagedImageError(f"{region.path.name} is a disk of 0 bytes")
     return DiskFacts(kind, size, notes)
-
-
-def _qcow2(region: Region) -> tuple[int, tuple[str, ...]]:
-    name = region.path.name
-    fields = QCOW2.unpack(region.need(0, QCOW2.size))
-    _, version, backing, _, _, size, crypt, _, _, _, _, snapshots, _ = fields
-    if version not in (2, 3):
-        raise UnknownFormatError(f"{name} is a qcow image of version {version}: expected 2 or 3")
-    if backing:
-        raise LeaningImageError(f"{name} has a backing file")
-    if crypt:
-        raise DamagedImageError(f"{name} is encrypted", next_step="Decrypt it where it lies, with qemu-img convert.")
-    features = 0
-    if version > 2:
-        (features,) = QCOW2_FEATURES.unpack(region.need(QCOW2_FEATURES_PLACE, QCOW2_FEATURES.size))
-    if features & QCOW2_DATA_FILE:
-        raise LeaningImageError(f"{name} has an external data file")
-    if features & QCOW2_CORRUPT:
-        raise DamagedImageError(
-            f"{name} is marked as corrupt", next_step="Try `qemu-img check -r all` on a copy of it."
-        )
-    return size, (f"{snapshots} snapshots inside the image: left out",) if snapshots else ()
 
 
 def _raw(region: Region) -> tuple[int, tuple[str, ...]]:
@@ -178,7 +153,7 @@ def _vmdk_text(region: Region) -> tuple[int, tuple[str, ...]]:
 
 
 READERS: dict[Kind, Callable[[Region], tuple[int, tuple[str, ...]]]] = {
-    Kind.QCOW2: _qcow2,
+    Kind.QCOW2: check_qcow2,
     Kind.RAW: _raw,
     Kind.VHD: _vhd,
     Kind.VDI: _vdi,

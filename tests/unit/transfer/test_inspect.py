@@ -28,11 +28,34 @@ SECTOR = 512
 DISK = 8 << 20  # bytes
 
 
+CLUSTER = 65536
+
+
 def qcow2(
-    *, version: int = 3, backing: int = 0, crypt: int = 0, features: int = 0, size: int = DISK, snaps: int = 0
+    *,
+    version: int = 3,
+    backing: int = 0,
+    crypt: int = 0,
+    features: int = 0,
+    size: int = DISK,
+    snaps: int = 0,
+    bits: int = 16,
+    l1: int = CLUSTER,
+    entries: tuple[int, ...] = (3 * CLUSTER,),
+    length: int = 4 * CLUSTER,
 ) -> bytes:
-    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", version, backing, 4, 16, size, crypt, 1, 0, 0, 1, snaps, 0)
-    return head + struct.pack(">Q", features) + bytes(512)
+    """Header, L1 table, L2 table, data, a cluster each; `entries` are the L2 table's."""
+    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", version, backing, 4, bits, size, crypt, 1, l1, 0, 1, snaps, 0)
+    image = bytearray(4 * CLUSTER)
+    image[:80] = head + struct.pack(">Q", features)
+    struct.pack_into(">Q", image, CLUSTER, 2 * CLUSTER | 1 << 63)
+    struct.pack_into(f">{len(entries)}Q", image, 2 * CLUSTER, *entries)
+    return bytes(image[:length])
+
+
+def packed(place: int, sectors: int) -> int:
+    """An L2 entry of a compressed cluster: `sectors` more than one."""
+    return 1 << 62 | sectors << 54 | place
 
 
 def vhd(*, kind: int = 3, size: int = DISK, spoil: bool = False, data: int = 0) -> bytes:
@@ -123,6 +146,10 @@ def vmdk(  # noqa: PLR0917
 WHOLE = [
     (Kind.QCOW2, qcow2()),
     (Kind.QCOW2, qcow2(version=2)),
+    (Kind.QCOW2, qcow2(entries=())),
+    (Kind.QCOW2, qcow2(entries=(3 * CLUSTER | 1 << 63, 0, 1))),
+    (Kind.QCOW2, qcow2(entries=(packed(3 * CLUSTER + 100, 1),), length=3 * CLUSTER + 600)),
+    (Kind.QCOW2, qcow2(features=16, entries=(3 * CLUSTER, 1 << 61))),
     (Kind.VHD, vhd()),
     (Kind.VHD, vhd(kind=2, data=DISK)),
     (Kind.VDI, vdi()),
@@ -148,6 +175,17 @@ REFUSED: list[tuple[Kind, bytes, type[FlashvisorError], str]] = [
     (Kind.QCOW2, qcow2(size=HUGE), ExplodingImageError, "1024 TiB"),
     (Kind.QCOW2, qcow2(size=0), DamagedImageError, "0 bytes"),
     (Kind.QCOW2, qcow2()[:40], TruncatedImageError, "too early"),
+    (Kind.QCOW2, qcow2(length=4 * CLUSTER - 1), TruncatedImageError, "too early"),
+    (Kind.QCOW2, qcow2(entries=(0, 0, 3 * CLUSTER), length=3 * CLUSTER), TruncatedImageError, "too early"),
+    (
+        Kind.QCOW2,
+        qcow2(entries=(packed(3 * CLUSTER + 100, 1),), length=3 * CLUSTER + 512),
+        TruncatedImageError,
+        "early",
+    ),
+    (Kind.QCOW2, qcow2(length=2 * CLUSTER + 9), TruncatedImageError, "too early"),
+    (Kind.QCOW2, qcow2(bits=40), DamagedImageError, "no sense"),
+    (Kind.QCOW2, qcow2(l1=2 * CLUSTER, entries=(512,)), DamagedImageError, "over one another"),
     (Kind.VHD, vhd(kind=4), LeaningImageError, "differencing"),
     (Kind.VHD, vhd(kind=7), UnknownFormatError, "type 7"),
     (Kind.VHD, vhd(spoil=True), DamagedImageError, "checksum"),
@@ -202,6 +240,14 @@ def test_a_raw_disk_must_reach_its_partitions_end(tmp_path: Path) -> None:
     path.write_bytes(bytes(sector) + bytes(8 * SECTOR))
     with pytest.raises(TruncatedImageError, match="partition table"):
         inspect(Region.of(path), Kind.RAW)
+
+
+def test_a_last_cluster_may_end_where_the_disk_does(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(qcow2(size=1000, length=3 * CLUSTER + 1000))
+    assert inspect(Region.of(tmp_path / "x"), Kind.QCOW2).virtual_size == 1000
+    (tmp_path / "x").write_bytes(qcow2(size=1000, length=3 * CLUSTER + 999))
+    with pytest.raises(TruncatedImageError):
+        inspect(Region.of(tmp_path / "x"), Kind.QCOW2)
 
 
 def test_snapshots_inside_are_told(tmp_path: Path) -> None:

@@ -306,6 +306,24 @@ def test_a_qcow2_image_that_is_one_cluster_many_times(tmp_path: Path, raw: Path,
     assert not list(library.place.glob("**/*.qcow2"))
 
 
+def test_a_vmdk_that_is_one_grain_many_times(tmp_path: Path, library: Library) -> None:
+    """1 GiB of noise in a file of some hundred kB, and no table is wrong: the sandbox's limit alone stops it."""
+    raw = tmp_path / "disk.raw"
+    raw.write_bytes(DISK)
+    os.truncate(raw, 1024 * MIB)
+    path = foreign(raw, tmp_path / "a.vmdk", "vmdk")
+    data = bytearray(path.read_bytes())
+    (directory,) = struct.unpack_from("<Q", data, 56)
+    (first,) = struct.unpack_from("<I", data, directory * 512)
+    noise = struct.unpack_from("<512I", data, first * 512)[5 * MIB // 65536 + 1]
+    for table in struct.unpack_from("<32I", data, directory * 512):
+        struct.pack_into("<512I", data, table * 512, *([noise] * 512))
+    path.write_bytes(data)
+    with pytest.raises(ExplodingImageError, match="reached its limit"):
+        bring(library, path)
+    assert not library.place.exists() or not list(library.place.iterdir())
+
+
 @pytest.fixture
 def site(site_file: Path) -> Path:
     """A site file whose images are beside it."""

@@ -20,7 +20,7 @@ from flashvisor.model.size import parse_size, show_size
 from flashvisor.transfer.draft import ImportRecord
 from flashvisor.transfer.fragment import Wish, network_names, renamed, render
 from flashvisor.transfer.importer import Order, import_source
-from flashvisor.transfer.library import Library
+from flashvisor.transfer.library import WORK, Library
 from flashvisor.transfer.names import slug
 from flashvisor.transfer.sitetext import append_to_site, relative
 
@@ -176,6 +176,14 @@ def list_(place: Path | None, site: Path | None, as_json: bool) -> None:
             for image in images
         ],
     )
+    unfinished = library.unfinished()
+    if unfinished:
+        place = library.place / WORK
+        click.echo(
+            f"{show_size(unfinished)} in {place} are of imports that run or were cut. The same import goes on with "
+            "them; without one, the directory can be removed.",
+            err=True,
+        )
 
 
 @command.command("remove")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import OvfError
 from flashvisor.model.size import UNITS
 from flashvisor.transfer.draft import DiskDraft, GuestDraft, NicDraft
-from flashvisor.transfer.ovf import parse_bytes
+from flashvisor.transfer.ovf import parse_bytes, parse_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -136,11 +136,12 @@ def _firmware(settings: Mapping[str, str]) -> str:
 
 def _cpus(system: System) -> tuple[int, list[str]]:
     quantity = next((item.quantity for item in system.items if item.kind == CPU), "1")
-    if not quantity.isdecimal() or int(quantity) == 0:
+    number = parse_whole(quantity)
+    if not number:
         raise OvfError(f"the machine '{system.name}' has '{quantity}' CPUs")
-    if int(quantity) > MAX_CPUS:
-        return MAX_CPUS, [f"{quantity} CPUs: a guest has {MAX_CPUS} at most"]
-    return int(quantity), []
+    if number > MAX_CPUS:
+        return MAX_CPUS, [f"{number} CPUs: a guest has {MAX_CPUS} at most"]
+    return number, []
 
 
 def _memory(system: System) -> int:
@@ -158,11 +159,7 @@ def _disk_items(items: Iterable[Item]) -> list[Item]:
     everything = list(items)
     order = {item.id: index for index, item in enumerate(everything) if item.kind in CONTROLLERS}
     found = [item for item in everything if item.kind in DISK_KINDS]
-    return sorted(found, key=lambda item: (order.get(item.parent, -1), _number(item.place)))
-
-
-def _number(place: str) -> int:
-    return int(place) if place.isdecimal() else 0
+    return sorted(found, key=lambda item: (order.get(item.parent, -1), parse_whole(item.place) or 0))
 
 
 def _disk_id(item: Item) -> str | None:

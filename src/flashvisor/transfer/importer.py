@@ -72,8 +72,12 @@ def import_source(order: Order, library: Library, watch: Watch, now: datetime) -
         return known, False
     with library.working(f"{key_of(order.sha256)}-download") as work:
         target = work / file_name(order.source)
-        download(order.source, target, order.sha256, watch)
-        result = _import_file(order, target, library, watch, now)
+        try:
+            download(order.source, target, order.sha256, watch)
+            result = _import_file(order, target, library, watch, now)
+        except UsageError:
+            shutil.rmtree(work)
+            raise
         shutil.rmtree(work)
     return result
 

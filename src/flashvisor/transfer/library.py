@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flashvisor.errors import UnknownNameError, UnreadableFileError
-from flashvisor.host.files import sync, write_atomic
+from flashvisor.host.files import bytes_on_disk, sync, write_atomic
 from flashvisor.host.locks import holding
 from flashvisor.transfer.draft import ImportRecord
 
@@ -126,6 +126,10 @@ class Library:
             (self.place / f"{record.name}.json").unlink(missing_ok=True)
             shutil.rmtree(work)
         return freed
+
+    def unfinished(self) -> int:
+        """Returns the bytes on disk of what was begun, by imports that run or were cut."""
+        return sum(bytes_on_disk(path) for path in (self.place / WORK).rglob("*") if path.is_file())
 
     def _read(self, path: Path) -> ImportRecord:
         try:

@@ -27,6 +27,7 @@ ITEMS = ("Item", "StorageItem", "EthernetPortItem")  # the last two since OVF 2.
 CONFIG = ("Config", "ExtraConfig")  # VMware's settings
 XEN_SETTING = "VirtualSystemOtherConfigurationData"
 PLAIN_SECTIONS = frozenset({"Info", "Name", "OperatingSystemSection", "VirtualHardwareSection", "AnnotationSection"})
+DIGITS = 20
 UNITS = {"byte": 1, "bytes": 1, "kilobytes": 1 << 10, "megabytes": 1 << 20, "gigabytes": 1 << 30, "terabytes": 1 << 40}
 UNITS |= {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
 FACTOR = re.compile(r"\*\s*(\d{1,4})\s*(?:\^\s*(\d{1,2}))?\s*")  # DSP0004, annex C: "byte * 2^20"
@@ -133,11 +134,18 @@ def parse_bytes(quantity: str, units: str, what: str) -> int:
     unit = UNITS.get(word.strip() or "byte")
     matches = list(FACTOR.finditer(star + factors))
     whole = "".join(match[0] for match in matches) == star + factors
-    if unit is None or not whole or not quantity.strip().isdecimal() or len(quantity) > 20:
+    number = parse_whole(quantity)
+    if unit is None or not whole or number is None:
         raise OvfError(f"{what} is '{quantity}' in units of '{units}': expected a number of bytes")
     for match in matches:
         unit *= int(match[1]) ** int(match[2] or 1)
-    return int(quantity) * unit
+    return number * unit
+
+
+def parse_whole(text: str) -> int | None:
+    """Returns a whole number; None if a text is none, or longer than any that means something."""
+    text = text.strip()
+    return int(text) if text.isdecimal() and len(text) <= DIGITS else None
 
 
 def _disk(element: Element, files: dict[str, File], name: str) -> Disk:
@@ -197,9 +205,8 @@ def _item(element: Element) -> Item:
     def text(tag: str) -> str:
         return _text(element, tag)
 
-    kind = text("ResourceType")
     return Item(
-        kind=int(kind) if kind.isdecimal() and len(kind) < 6 else 0,
+        kind=parse_whole(text("ResourceType")) or 0,
         name=text("ElementName") or text("Caption") or text("Description"),
         id=text("InstanceID") or text("InstanceId"),
         parent=text("Parent"),

@@ -36,14 +36,13 @@ class Region:
         Raises:
             UnreadableFileError: it is not there, no plain file, or cannot be read.
         """
+        if path.exists() and not path.is_file():
+            raise UnreadableFileError(f"{path} is not a file")
         try:
             with path.open("rb"):
-                pass
-            if path.is_file():
                 return cls(path, 0, path.stat().st_size)
         except OSError as error:
             raise UnreadableFileError(f"{path} cannot be read", evidence=str(error)) from error
-        raise UnreadableFileError(f"{path} is not a file")
 
     def read(self, start: int, length: int) -> bytes:
         """Returns up to `length` bytes from `start` on; fewer where the region ends."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flashvisor.errors import NoSpaceError
 from flashvisor.host import jailed_qemu_img
 from flashvisor.transfer import expand
 from sim.appliances import virtualbox, write_tar
@@ -117,6 +118,14 @@ def test_the_list(flashvisor: Callable[..., Ran], disk: str, ova: str) -> None:
     assert "missing" not in shown
     Path(listed[0]["file"]).unlink()
     assert "(missing)" in flashvisor("image", "list").stdout
+
+
+def test_the_list_tells_of_what_was_begun(flashvisor: Callable[..., Ran], ova: str, copier: Copier) -> None:
+    copier.fail = [NoSpaceError("full")]
+    assert flashvisor("image", "import", ova).status == NoSpaceError.exit_status
+    assert "imports that run or were cut" in flashvisor("image", "list").stderr
+    assert flashvisor("image", "import", ova).status == 0
+    assert flashvisor("image", "list").stderr == ""
 
 
 def test_json_of_import_and_remove(flashvisor: Callable[..., Ran], disk: str) -> None:

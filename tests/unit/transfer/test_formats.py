@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,8 @@ def test_what_is_refused_is_named(tmp_path: Path, content: bytes, word: str) -> 
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none"):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "none", tmp_path / "pipe"):
         with pytest.raises(UnreadableFileError):
             Region.of(path)
 

@@ -183,6 +183,7 @@ def test_more_cpus_than_a_guest_may_have() -> None:
     ("old", "new", "word"),
     [
         (">4</rasd:VirtualQuantity>", ">0</rasd:VirtualQuantity>", "'0' CPUs"),
+        (">4</rasd:VirtualQuantity>", f">{'9' * 5000}</rasd:VirtualQuantity>", "CPUs"),
         (">4</rasd:VirtualQuantity>", ">four</rasd:VirtualQuantity>", "'four' CPUs"),
         (">2048</rasd:VirtualQuantity>", ">1</rasd:VirtualQuantity>", "memory"),
         (">2048</rasd:VirtualQuantity>", "></rasd:VirtualQuantity>", "memory"),

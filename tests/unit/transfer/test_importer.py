@@ -245,6 +245,20 @@ def test_a_url(tmp_path: Path, library: Library, copier: Copier, monkeypatch: py
     del copier, tmp_path
 
 
+def test_a_url_that_is_refused_leaves_nothing(
+    library: Library, copier: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(url: str, target: Path, sha256: str, watch: object) -> None:
+        del url, sha256, watch
+        target.write_bytes(b"<html>")
+
+    monkeypatch.setattr(importer, "download", download)
+    with pytest.raises(UnknownFormatError, match=r"x\.img"):
+        bring(library, "https://example.com/x.img", sha256="0" * 64)
+    assert files(library) == []
+    del copier
+
+
 def test_one_name_for_several_machines(tmp_path: Path, library: Library, copier: Copier) -> None:
     text = vmware(["one.raw", "two.raw"], SIZE).decode()
     machine = text[text.index("<VirtualSystem ") : text.index("</VirtualSystem>") + len("</VirtualSystem>")]

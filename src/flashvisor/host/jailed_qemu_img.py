@@ -10,6 +10,8 @@ qemu-block-drivers(7)::
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flashvisor.errors import ExplodingImageError
+from flashvisor.errors import CommandFailedError, ExplodingImageError, NoSpaceError
 from flashvisor.host.bubblewrap import jail
 from flashvisor.host.qemu_img import ImageInfo
 from flashvisor.host.run import follow, run
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from flashvisor.errors import FlashvisorError
     from flashvisor.host.bubblewrap import Limits
 
 INFO_TIMEOUT = 300.0  # seconds
@@ -38,9 +41,9 @@ STREAM_VMDK = ("-O", "vmdk", "-o", "subformat=streamOptimized")
 PERCENT = re.compile(r"\((\d+\.\d+)/100%\)")
 CORRUPT = 2  # qemu-img check's status; 3 are leaks, which only waste space
 LEAKS = 3
-# How bwrap tells of a signal (128 and its number): a file grew beyond its limit, CPU time was used up.
-TOO_LARGE, TOO_LONG = 128 + signal.SIGXFSZ, 128 + signal.SIGXCPU
-STOPPED = {TOO_LARGE: "what was written reached its limit", TOO_LONG: "the time to convert it reached its limit"}
+WRITTEN = "what was written reached its limit"
+# How bwrap tells of a signal: 128 and its number. qemu-img itself may say EFBIG instead of being ended.
+STOPPED = {128 + signal.SIGXFSZ: WRITTEN, 128 + signal.SIGXCPU: "the time to convert it reached its limit"}
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def convert(
     Raises:
         CommandFailedError: the image is broken.
         ExplodingImageError: a limit was reached.
+        NoSpaceError: the disk is full.
         CommandTimeoutError: it took longer than CONVERT_TIMEOUT.
     """
     words = jail(readable={source.path: INSIDE}, writable={target.parent: OUT}, limits=limits)
@@ -126,11 +130,30 @@ def convert(
             on_percent(float(found[-1]))
 
     target.unlink(missing_ok=True)
-    status = follow(argv, on_output=hear, timeout=CONVERT_TIMEOUT, accept=(TOO_LARGE, TOO_LONG))
+    try:
+        status = follow(argv, on_output=hear, timeout=CONVERT_TIMEOUT, accept=tuple(STOPPED))
+    except CommandFailedError as error:
+        target.unlink(missing_ok=True)
+        explained = _explained(source, limits, error)
+        if explained is None:
+            raise
+        raise explained from error
     if status:
         target.unlink(missing_ok=True)
-        raise ExplodingImageError(
-            f"{source.path.name} became more than it could honestly be: {STOPPED[status]}",
-            evidence=f"{limits.file_size} bytes, {limits.cpu} s of CPU time",
-            next_step="Do not trust where it comes from.",
-        )
+        raise _exploding(source, limits, STOPPED[status])
+
+
+def _explained(source: Source, limits: Limits, error: CommandFailedError) -> FlashvisorError | None:
+    if os.strerror(errno.EFBIG) in error.evidence:
+        return _exploding(source, limits, WRITTEN)
+    if os.strerror(errno.ENOSPC) in error.evidence:
+        return NoSpaceError(f"the disk filled up while {source.path.name} was converted")
+    return None
+
+
+def _exploding(source: Source, limits: Limits, why: str) -> ExplodingImageError:
+    return ExplodingImageError(
+        f"{source.path.name} became more than it could honestly be: {why}",
+        evidence=f"{limits.file_size} bytes, {limits.cpu} s of CPU time",
+        next_step="Do not trust where it comes from.",
+    )

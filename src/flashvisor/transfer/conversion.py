@@ -25,6 +25,7 @@ from flashvisor.transfer.expand import expand
 from flashvisor.transfer.formats import COMPRESSED, DISKS, Kind, detect
 from flashvisor.transfer.inspect import DiskFacts, inspect
 from flashvisor.transfer.region import Region
+from flashvisor.transfer.watch import percents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,16 +88,8 @@ def convert_disk(disk: Disk, work: Path, target: Path, watch: Watch) -> DiskFact
     size = _examine(source, kind, limits, disk.name)
     need_space(target.parent, min(region.size, bytes_on_disk(region.path)) // 2, f"the image of {disk.name}")
     with watch(f"converting {disk.name} ({kind}, {show_size(size)})", size) as advance:
-        done = 0
-
-        def hear(percent: float) -> None:
-            nonlocal done
-            now = int(size * percent / 100)
-            advance(now - done)
-            done = now
-
         try:
-            qemu_img.convert(source, target, qemu_img.QCOW2, limits, on_percent=hear)
+            qemu_img.convert(source, target, qemu_img.QCOW2, limits, on_percent=percents(advance, size))
         except CommandFailedError as error:
             raise _damaged(disk.name, error) from error
     sync(target)

@@ -23,6 +23,7 @@ from flashvisor.transfer.formats import Kind
 from flashvisor.transfer.inspect import inspect
 from flashvisor.transfer.ovfwriter import DiskFile, write_ovf
 from flashvisor.transfer.region import Region
+from flashvisor.transfer.watch import percents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,16 +76,9 @@ def _convert(path: Path, size: int, target: Path, watch: Watch) -> None:
         memory=MEMORY, file_size=size + size // GRAIN_TABLES + SLACK, cpu=CPU_BASE + (read + size) // CPU_RATE
     )
     with watch(f"converting {path.name}", size) as advance:
-        done = 0
-
-        def hear(percent: float) -> None:
-            nonlocal done
-            now = int(size * percent / 100)
-            advance(now - done)
-            done = now
-
+        source = qemu_img.Source(path, "qcow2")
         try:
-            qemu_img.convert(qemu_img.Source(path, "qcow2"), target, qemu_img.STREAM_VMDK, limits, on_percent=hear)
+            qemu_img.convert(source, target, qemu_img.STREAM_VMDK, limits, on_percent=percents(advance, size))
         except CommandFailedError as error:
             raise DamagedImageError(f"QEMU cannot read {path.name}", evidence=error.evidence) from error
 

@@ -37,7 +37,8 @@ INSIDE, OUT = "/in/disk", "/out"
 SECTOR = 512  # bytes: QEMU's raw layer counts in these
 # Compressed: see docs/adr/0026.
 QCOW2 = ("-O", "qcow2", "-c", "-o", "compression_type=zstd")
-STREAM_VMDK = ("-O", "vmdk", "-o", "subformat=streamOptimized")
+# VMware takes a streamed disk only with a hardware version and a controller that it knows, whatever its bus is.
+STREAM_VMDK = ("-O", "vmdk", "-o", "subformat=streamOptimized,adapter_type=lsilogic,compat6=on")
 PERCENT = re.compile(r"\((\d+\.\d+)/100%\)")
 CORRUPT = 2  # qemu-img check's status; 3 are leaks, which only waste space
 LEAKS = 3

@@ -59,12 +59,12 @@ def write_ova(guest: GuestDraft, disks: Mapping[str, Path], target: Path, watch:
             place.mkdir()
             made[name] = place / f"{guest.name}-disk{index + 1}.vmdk"
             _convert(path, sizes[name], made[name], watch)
-        files = []
-        for disk in guest.disks:
-            file = made[disk.image] if disk.image is not None else None
-            own = sizes[disk.image] if disk.image is not None else 0
-            size = file.stat().st_size if file is not None else 0
-            files.append(DiskFile(file.name if file is not None else None, size, max(own, disk.size or 0)))
+        files = [
+            DiskFile(None, 0, disk.size or 0)
+            if disk.image is None
+            else DiskFile(made[disk.image].name, made[disk.image].stat().st_size, sizes[disk.image])
+            for disk in guest.disks
+        ]
         with replacing(target) as half:
             _archive(half, guest.name, write_ovf(guest, files), list(made.values()), watch)
 

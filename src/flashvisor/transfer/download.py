@@ -48,6 +48,8 @@ def download(
         NoSpaceError: it does not fit.
         CommandLineError: it is no URL.
     """
+    if target.exists() and _sha256(target, watch) == sha256:
+        return  # an earlier try had all of it
     with httpx.Client(
         transport=transport,
         verify=ssl.create_default_context(),
@@ -62,11 +64,15 @@ def download(
             raise CommandLineError(f"'{url}' is no URL", next_step="Give http(s)://HOST/PATH.") from error
         except httpx.HTTPError as error:
             raise DownloadError(f"{shown(url)} cannot be fetched", evidence=str(error) or repr(error)) from error
-    with watch(f"checking {target.name}", target.stat().st_size) as advance:
-        got = sha256_file(target, advance)
+    got = _sha256(target, watch)
     if got != sha256:
         target.unlink()
         raise WrongChecksumError(f"{shown(url)} has the SHA-256 {got}: expected {sha256}")
+
+
+def _sha256(path: Path, watch: Watch) -> str:
+    with watch(f"checking {path.name}", path.stat().st_size) as advance:
+        return sha256_file(path, advance)
 
 
 def _fetch(client: httpx.Client, url: str, target: Path, watch: Watch) -> None:

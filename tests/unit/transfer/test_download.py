@@ -80,8 +80,16 @@ def test_it_goes_on_where_it_stopped_if_the_server_can(tmp_path: Path, ranges: b
 
 def test_a_whole_file_is_only_checked(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(DATA)
-    fetch(Server(), tmp_path / "x")
-    assert (tmp_path / "x").read_bytes() == DATA
+    server = Server()
+    fetch(server, tmp_path / "x")
+    assert server.asked == []
+
+
+def test_more_than_there_is_is_another_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(DATA + b"more")
+    with pytest.raises(WrongChecksumError):
+        fetch(Server(), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 def test_another_file_is_removed(tmp_path: Path) -> None:

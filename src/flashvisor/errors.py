@@ -356,6 +356,13 @@ class NameTakenError(UsageError):
     advice = "Import it under another name: --name NAME."
 
 
+class SandboxError(MachineError):
+    """The sandbox in which strangers' images are read cannot be set up on this machine."""
+
+    code = "FV-HOST-102"
+    advice = "bubblewrap needs user namespaces: `sysctl kernel.unprivileged_userns_clone=1`, or run it as root."
+
+
 class DownloadError(MachineError):
     """What was to be downloaded does not answer, or stopped. What came is kept."""
 

@@ -29,9 +29,13 @@ from flashvisor.errors import (
     ExplodingImageError,
     FlashvisorError,
     LeaningImageError,
+    SandboxError,
     SplitImageError,
     TruncatedImageError,
+    UnreadableFileError,
 )
+from flashvisor.host import jailed_qemu_img
+from flashvisor.host.bubblewrap import jail
 from flashvisor.host.run import run
 from flashvisor.transfer import conversion
 from flashvisor.transfer.draft import ImportRecord
@@ -269,6 +273,24 @@ def test_the_sandbox_sees_one_file(
     with pytest.raises((LeaningImageError, DamagedImageError)) as caught:
         bring(library, tmp_path / "overlay")
     assert isinstance(caught.value, LeaningImageError) or "base.qcow2" in caught.value.evidence
+
+
+def test_a_file_that_only_its_owner_may_read(raw: Path, library: Library) -> None:
+    os.chown(raw, 12345, 12345)
+    raw.chmod(0o600)
+    with pytest.raises(UnreadableFileError, match="root is nobody special"):
+        bring(library, raw)
+
+
+def test_a_machine_without_a_sandbox(raw: Path, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**words: object) -> list[str | Path]:
+        argv = jail(**words)  # type: ignore[arg-type]
+        return [argv[0], "--ro-bind", "/nowhere", "/nowhere", *argv[1:]]
+
+    monkeypatch.setattr(jailed_qemu_img, "jail", broken)
+    with pytest.raises(SandboxError) as caught:
+        bring(library, raw)
+    assert "/nowhere" in caught.value.evidence
 
 
 @pytest.mark.parametrize("form", FORMATS)

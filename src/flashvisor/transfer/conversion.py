@@ -7,6 +7,8 @@ Owns how much a conversion may read, write and compute. Does not own where the r
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,9 @@ from flashvisor.errors import (
     DamagedImageError,
     ExplodingImageError,
     LeaningImageError,
+    SandboxError,
     UnknownFormatError,
+    UnreadableFileError,
 )
 from flashvisor.host import jailed_qemu_img as qemu_img
 from flashvisor.host.bubblewrap import Limits
@@ -30,6 +34,7 @@ from flashvisor.transfer.watch import percents
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flashvisor.errors import FlashvisorError
     from flashvisor.transfer.watch import Watch
 
 DRIVERS = {Kind.QCOW2: "qcow2", Kind.RAW: "raw", Kind.VMDK: "vmdk", Kind.VHD: "vpc", Kind.VHDX: "vhdx", Kind.VDI: "vdi"}
@@ -69,6 +74,7 @@ def convert_disk(disk: Disk, work: Path, target: Path, watch: Watch) -> DiskFact
         UnknownFormatError, SplitImageError, LeaningImageError, TruncatedImageError, DamagedImageError: it is not taken.
         ExplodingImageError: it becomes larger than it should.
         NoSpaceError: it does not fit.
+        SandboxError, UnreadableFileError: the sandbox cannot be set up, or may not read it.
     """
     region = _unpacked(disk, work, watch)
     kind = detect(region)
@@ -128,8 +134,17 @@ def _examine(source: qemu_img.Source, kind: Kind, limits: Limits, name: str) -> 
     return info.virtual_size
 
 
-def _damaged(name: str, error: CommandFailedError) -> DamagedImageError:
-    said = "\n".join(error.evidence.splitlines()[1:]) or error.what
+def _damaged(name: str, error: CommandFailedError) -> FlashvisorError:
+    lines = error.evidence.splitlines()[1:]  # after the command itself
+    said = "\n".join(lines) or error.what
+    if lines and lines[0].startswith("bwrap: "):
+        return SandboxError(f"{name} was not converted", evidence=said)
+    if os.strerror(errno.EACCES) in said:
+        return UnreadableFileError(
+            f"{name} cannot be read in the sandbox, where root is nobody special",
+            evidence=said,
+            next_step="Make it readable for all, or run the command as its owner.",
+        )
     if UNCLEAN in said:
         return DamagedImageError(
             f"{name} was not closed cleanly: its log holds writes that its data lack",

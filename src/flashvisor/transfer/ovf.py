@@ -16,7 +16,9 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from flashvisor.errors import OvfError, XmlEntityError
+from flashvisor.errors import ExplodingImageError, OvfError, XmlEntityError
+from flashvisor.model.size import show_size
+from flashvisor.transfer.inspect import MAX_VIRTUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +106,7 @@ def parse_ovf(data: bytes, name: str) -> Envelope:
     Raises:
         XmlEntityError: it declares a document type or entities.
         OvfError: it is no OVF descriptor.
+        ExplodingImageError: it declares a disk larger than any.
     """
     if len(data) > LIMIT:
         raise OvfError(f"{name} is {len(data)} bytes long: expected a descriptor of {LIMIT} at most")
@@ -157,6 +160,8 @@ def _disk(element: Element, files: dict[str, File], name: str) -> Disk:
     capacity = parse_bytes(
         _get(element, "capacity"), _get(element, "capacityAllocationUnits"), f"{name}: the size of '{disk}'"
     )
+    if capacity > MAX_VIRTUAL:
+        raise ExplodingImageError(f"{name}: the disk '{disk}' claims {show_size(capacity)}")
     return Disk(files[ref] if ref else None, capacity)
 
 

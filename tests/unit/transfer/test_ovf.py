@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flashvisor.errors import OvfError, XmlEntityError
+from flashvisor.errors import ExplodingImageError, OvfError, XmlEntityError
 from flashvisor.transfer import ovf
 from flashvisor.transfer.ovf import parse_bytes, parse_ovf
 from sim.appliances import virtualbox, vmware, xenserver
@@ -57,6 +57,12 @@ def test_descriptors_that_make_no_sense(old: str, new: str, word: str) -> None:
     assert old in text
     with pytest.raises(OvfError, match=word):
         parse_ovf(text.replace(old, new).encode(), "x.ovf")
+
+
+def test_a_disk_larger_than_any() -> None:
+    text = vmware(NAMES, SIZE).decode().replace("2^20", "2^50")
+    with pytest.raises(ExplodingImageError, match="vmdisk1"):
+        parse_ovf(text.encode(), "x.ovf")
 
 
 def test_other_xml_and_too_much_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

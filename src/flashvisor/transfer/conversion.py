@@ -2,7 +2,7 @@
 
 Owns how much a conversion may read, write and compute. Does not own where the result goes (importer.py)::
 
-    facts = convert_disk(Disk(region, "web.vmdk"), work, target, watch)
+    facts = convert_disk(Disk(region, "web.vmdk"), work / "unpacked", work / "half" / "0.qcow2", watch)
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Disk:
     capacity: int | None = None
 
 
-def convert_disk(disk: Disk, work: Path, target: Path, watch: Watch) -> DiskFacts:
+def convert_disk(disk: Disk, unpacked: Path, target: Path, watch: Watch) -> DiskFacts:
     """Converts a disk image.
 
     Args:
         disk: What.
-        work: A directory for half things, cleared by the caller.
+        unpacked: Where a compressed one is unpacked to; the caller removes it.
         target: The qcow2 file; made anew, the only file in its directory.
         watch: Hears of progress.
 
@@ -76,7 +76,7 @@ def convert_disk(disk: Disk, work: Path, target: Path, watch: Watch) -> DiskFact
         NoSpaceError: it does not fit.
         SandboxError, UnreadableFileError: the sandbox cannot be set up, or may not read it.
     """
-    region = _unpacked(disk, work, watch)
+    region = _unpacked(disk, unpacked, watch)
     kind = detect(region)
     if kind not in DISKS:
         raise UnknownFormatError(
@@ -102,7 +102,7 @@ def convert_disk(disk: Disk, work: Path, target: Path, watch: Watch) -> DiskFact
     return DiskFacts(kind, size, facts.notes)
 
 
-def _unpacked(disk: Disk, work: Path, watch: Watch) -> Region:
+def _unpacked(disk: Disk, target: Path, watch: Watch) -> Region:
     if not disk.compressed:
         return disk.region
     kind = detect(disk.region)
@@ -110,8 +110,8 @@ def _unpacked(disk: Disk, work: Path, watch: Watch) -> Region:
         raise DamagedImageError(f"{disk.name} should be compressed, and is {kind}")
     limit = None if disk.capacity is None else disk.capacity + disk.capacity // ROUNDING + SLACK
     with watch(f"unpacking {disk.name} ({kind})", disk.region.size) as advance:
-        expand(disk.region, kind, work / "unpacked", limit=limit, on_bytes=advance)
-    return Region.of(work / "unpacked")
+        expand(disk.region, kind, target, limit=limit, on_bytes=advance)
+    return Region.of(target)
 
 
 def _limits(size: int, virtual: int) -> Limits:

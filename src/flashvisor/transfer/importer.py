@@ -75,6 +75,8 @@ def import_source(order: Order, library: Library, watch: Watch, now: datetime) -
         try:
             download(order.source, target, order.sha256, watch)
             result = _import_file(order, target, library, watch, now)
+        except CommandLineError:
+            raise  # the file is good, and need not be fetched again
         except UsageError:
             shutil.rmtree(work)
             raise
@@ -146,7 +148,11 @@ def _image(name: str, file: str, disk: Disk, part: Path, watch: Watch) -> tuple[
     if half.exists():
         shutil.rmtree(half)
     half.mkdir()
-    facts = convert_disk(disk, part.parent, half / part.name, watch)
+    unpacked = part.parent / "unpacked"
+    try:
+        facts = convert_disk(disk, unpacked, half / part.name, watch)
+    finally:
+        unpacked.unlink(missing_ok=True)
     (half / part.name).replace(part)
     with watch(f"reading back {name}", part.stat().st_size) as advance:
         sha256 = sha256_file(part, advance)

@@ -96,10 +96,12 @@ class Library:
         work = self.place / WORK / key
         try:
             with holding(work):
-                yield work
+                try:
+                    yield work
+                finally:
+                    _drop_if_empty(work)
         finally:
-            with suppress(OSError):
-                work.parent.rmdir()  # if nothing else is under way
+            _drop_if_empty(work.parent)
 
     def keep(self, record: ImportRecord, work: Path, parts: list[Path]) -> None:
         """Takes in an import's finished files, then its record: from then on it is there.
@@ -149,3 +151,8 @@ def key_of(source_sha256: str) -> str:
 
 def _names(record: ImportRecord) -> set[str]:
     return {image.name for image in record.images} | {guest.name for guest in record.guests}
+
+
+def _drop_if_empty(directory: Path) -> None:
+    with suppress(OSError):
+        directory.rmdir()

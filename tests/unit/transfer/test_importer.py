@@ -259,11 +259,34 @@ def test_a_url_that_is_refused_leaves_nothing(
     del copier
 
 
-def test_one_name_for_several_machines(tmp_path: Path, library: Library, copier: Copier) -> None:
+def test_a_download_is_kept_when_only_the_name_was_wrong(
+    tmp_path: Path, library: Library, copier: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = several_machines(tmp_path / "w.ova").read_bytes()
+    sha256, url = hashlib.sha256(data).hexdigest(), "https://example.com/w.ova"
+
+    def download(url: str, target: Path, sha256: str, watch: object) -> None:
+        del url, sha256, watch
+        target.write_bytes(data)
+
+    monkeypatch.setattr(importer, "download", download)
+    with pytest.raises(CommandLineError):
+        bring(library, url, sha256=sha256, name="x")
+    assert [path.name for path in library.place.rglob("*") if path.is_file()] == ["w.ova"]
+    assert bring(library, url, sha256=sha256)[1]
+    assert WORK not in files(library)
+    del copier
+
+
+def several_machines(path: Path) -> Path:
     text = vmware(["one.raw", "two.raw"], SIZE).decode()
     machine = text[text.index("<VirtualSystem ") : text.index("</VirtualSystem>") + len("</VirtualSystem>")]
     two = text.replace(machine, f"<VirtualSystemCollection>{machine}{machine}</VirtualSystemCollection>")
-    path = write_tar(tmp_path / "w.ova", {"w.ovf": two.encode(), "one.raw": ONE, "two.raw": TWO})
+    return write_tar(path, {"w.ovf": two.encode(), "one.raw": ONE, "two.raw": TWO})
+
+
+def test_one_name_for_several_machines(tmp_path: Path, library: Library, copier: Copier) -> None:
+    path = several_machines(tmp_path / "w.ova")
     with pytest.raises(CommandLineError, match="several"):
         bring(library, path, name="x")
     record, _ = bring(library, path)

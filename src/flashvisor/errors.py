@@ -236,6 +236,141 @@ class TokenUriError(UsageError):
     advice = "`p11tool --list-tokens` (Debian package gnutls-bin) prints the URIs of all tokens; put it in quotes."
 
 
+# --- IMPORT: images and appliances from elsewhere ------------------------------------------------------------
+
+
+class UnknownFormatError(UsageError):
+    """A file is no disk image and no appliance that can be imported. Its first bytes decide, never its name."""
+
+    code = "FV-USE-101"
+    advice = (
+        "Give qcow2, raw with a partition table (also .gz, .xz, .zst), VMDK, VHD, VHDX, VDI, OVA or OVF; "
+        "unpack other archives first."
+    )
+
+
+class SplitImageError(UsageError):
+    """A VMDK's data lie in several files, or in a file that its descriptor names. Only those in one file are taken."""
+
+    code = "FV-USE-102"
+    advice = (
+        "Make one file of it where it lies (`qemu-img convert -O qcow2 FILE.vmdk FILE.qcow2`), or export it as OVA."
+    )
+
+
+class LeaningImageError(UsageError):
+    """An image reads a part of its data from another file: a backing file, a parent, an external data file.
+
+    Such an image could make a file of this machine a part of the guest's disk.
+    """
+
+    code = "FV-USE-103"
+    advice = (
+        "Merge it with what it leans on where it lies (delete its snapshots, or convert it there), and import that."
+    )
+
+
+class TruncatedImageError(UsageError):
+    """An image or archive ends before the data that it speaks of: a copy or download that broke off."""
+
+    code = "FV-USE-104"
+    advice = "Copy it again, and compare its checksum with the original's."
+
+
+class DamagedImageError(UsageError):
+    """An image is not in the form that its first bytes promise, is encrypted, or was not closed cleanly."""
+
+    code = "FV-USE-105"
+    advice = "Copy it again; if it stays so, start and shut down its guest where it came from, and export it again."
+
+
+class ArchivePathError(UsageError):
+    """A name in an archive or appliance leads out of it: an absolute path, `..`, or a link. Nothing was unpacked."""
+
+    code = "FV-USE-106"
+    advice = "Do not trust where it comes from: no tool that makes appliances writes such names."
+
+
+class ArchiveMemberError(UsageError):
+    """An archive holds what an appliance never has: links, devices, pipes, sparse files, or a name twice."""
+
+    code = "FV-USE-107"
+    advice = "Do not trust where it comes from; if you made it yourself, put plain files into it (tar --format=ustar)."
+
+
+class ExplodingImageError(UsageError):
+    """An image or archive becomes far larger than it says or than it could honestly be. It was stopped on the way."""
+
+    code = "FV-USE-108"
+    advice = "Do not trust where it comes from; if the disk really is that large, say so with --capacity SIZE."
+
+
+class XmlEntityError(UsageError):
+    """An OVF descriptor declares entities, a document type, or refers to other documents. It was not read."""
+
+    code = "FV-USE-109"
+    advice = "Do not trust where it comes from: no tool that makes appliances writes such descriptors."
+
+
+class OvfError(UsageError):
+    """An OVF descriptor is not what DSP0243 describes, or describes something that cannot be imported."""
+
+    code = "FV-USE-110"
+    advice = "Export it again with another tool or version, or import its disks one by one."
+
+
+class ManifestError(UsageError):
+    """A file of an appliance is not the one whose checksum stands in its manifest."""
+
+    code = "FV-USE-111"
+    advice = "Copy the appliance again; somebody may also have changed it."
+
+
+class MissingDiskError(UsageError):
+    """An appliance's descriptor names a file that is not there."""
+
+    code = "FV-USE-112"
+    advice = "Put all its files beside the descriptor, under the names that it uses, or fetch the whole archive again."
+
+
+class WrongChecksumError(UsageError):
+    """A file or download does not have the SHA-256 that was given. It was not imported."""
+
+    code = "FV-USE-113"
+    advice = "Check the SHA-256 at its source; a download is fetched anew at the next try."
+
+
+class ImageInUseError(UsageError):
+    """An image cannot be removed: a site file still names it."""
+
+    code = "FV-USE-114"
+    http_status = 409
+    advice = "Take the image and its guests out of the site file first."
+
+
+class NameTakenError(UsageError):
+    """A site file has an image or guest of that name already, and it is another one. The file was not changed."""
+
+    code = "FV-USE-115"
+    http_status = 409
+    advice = "Import it under another name: --name NAME."
+
+
+class SandboxError(MachineError):
+    """The sandbox in which strangers' images are read cannot be set up on this machine."""
+
+    code = "FV-HOST-102"
+    advice = "bubblewrap needs user namespaces: `sysctl kernel.unprivileged_userns_clone=1`, or run it as root."
+
+
+class DownloadError(MachineError):
+    """What was to be downloaded does not answer, or stopped. What came is kept."""
+
+    code = "FV-HOST-101"
+    http_status = 502
+    advice = "Check the address and the network, then run the same command: it goes on where this one stopped."
+
+
 # --- HOST: this machine -------------------------------------------------------------------------------------
 
 

@@ -1095,6 +1095,14 @@ class NoApplianceError(NodeError):
     advice = "Take the `appliance` table out of the guest's; a disk image is set up with `cloud_init`."
 
 
+class NoSuchCardError(NodeError):
+    """The site names a network card, by its MAC address, that this server does not have."""
+
+    code = "FV-NODE-046"
+    http_status = 422
+    advice = "`flashvisor node show` lists the server's cards; correct the MAC address in the site file."
+
+
 # --- GUEST --------------------------------------------------------------------------------------------------
 
 

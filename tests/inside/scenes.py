@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import libvirt
 
-from flashvisor.guests.domain import DirectKernel, DomainSpec
+from flashvisor.guests.domain import Card, DirectKernel, DomainSpec, domain_xml
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from flashvisor.model.guest import GuestState
 
@@ -116,3 +116,20 @@ def one_whose_qemu_is_killed_leaves_the_other_alone(stage: Stage) -> None:
     os.kill(int(Path("/run/libvirt/qemu/other.pid").read_text()), signal.SIGKILL)
     stage.told(GuestState.CRASHED, "other")
     assert stage.driver.domains() == {"hello": GuestState.RUNNING}
+
+
+@scene
+def cards_in_vlans_are_taken(stage: Stage) -> None:
+    """Defined and not started: what sets the tags is libvirt, on bridges that only the image's kernel can filter."""
+    del stage
+    cards = (
+        Card("ub-lan", "52:54:00:00:00:01", "tap-hello-0", vlan=20),
+        Card("ub-lan", "52:54:00:00:00:02", "tap-hello-1", trunk=(30, 40)),
+        Card("br-inside", "52:54:00:00:00:03", "tap-hello-2"),
+    )
+    connection = libvirt.open("qemu:///system")
+    domain = connection.defineXML(emulated(domain_xml(replace(HELLO, cards=cards))))
+    tags = [re.findall(r"<tag id='(\d+)'", card) for card in domain.XMLDesc().split("<interface ")[1:]]
+    assert tags == [["20"], ["1", "30", "40"], []], domain.XMLDesc()
+    domain.undefine()
+    connection.close()

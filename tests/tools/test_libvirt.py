@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tools
 
-SCENES = ("from_start_to_forced_stop", "one_whose_qemu_is_killed_leaves_the_other_alone")
+SCENES = ("from_start_to_forced_stop", "one_whose_qemu_is_killed_leaves_the_other_alone", "cards_in_vlans_are_taken")
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,7 @@ def server_facts(hands: Hands, images: frozenset[str], names: Iterable[str]) -> 
         running=hands.keeper.running(),
         first_card=_first_card(machine),
         api_port=settings.port,
+        cards=frozenset(card.mac for card in machine.cards()),
     )
 
 

@@ -41,7 +41,10 @@ from flashvisor.host.blkid import Signature
 from flashvisor.host.block import BlockFile
 from flashvisor.host.efivars import EfiVars
 from flashvisor.model.slot import Slot
+from flashvisor.model.wiring import PREFIXES
+from flashvisor.node.nameserver import Nameserver
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
+from flashvisor.node.zones import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -58,7 +61,6 @@ log = logging.getLogger(__name__)
 
 MIB = 1 << 20  # bytes
 UNREADABLE = "unreadable"  # stands where a signature cannot be told
-BRIDGE = "br-"  # begins the name of every bridge of ours
 
 
 class Machine(Protocol):
@@ -89,7 +91,7 @@ class Machine(Protocol):
         """Waits until every storage's disk is there, for at most `limit` seconds; tells whether they are."""
 
     def wait_for_uplink(self, limit: float) -> bool:
-        """Waits until a physical card has an address that reaches beyond its link, for at most `limit` seconds."""
+        """Waits until a card, or what is on top of it, has an address that reaches far, for at most `limit` seconds."""
 
     def is_mounted(self, place: Path) -> bool:
         """Tells whether a storage is mounted there."""
@@ -143,6 +145,8 @@ class RealMachine:
 
     def __init__(self, flash: Path) -> None:
         self._flash = flash
+        self._resolvers: tuple[str, ...] = ()
+        self._names = Nameserver(lambda: self._resolvers or networkd.resolvers())
 
     def memory(self) -> facts.Memory:
         """Returns /proc/meminfo's word."""
@@ -206,16 +210,21 @@ class RealMachine:
             mount.unmount(place)
 
     def configure(self, wish: NetworkPlan) -> None:
-        """Loads the firewall first, so that no new network stands open, then networkd's files."""
+        """Loads the firewall first, so that no new network stands open, then networkd's files, and names last.
+
+        An interface that is to be another one, or none, is taken away, and networkd makes it anew in the same reload.
+        """
         nft.load(wish.ruleset)
         if wish.bridges:
             sysctl.write("net/ipv4/ip_forward", "1")
-        changed = networkd.install(wish.units, networkd.UNITS)
-        for name in set(facts.bridges()) - set(wish.bridges):
-            if name.startswith(BRIDGE):
-                netlink.delete_link(name)
-        if changed:
-            networkd.reload()
+            sysctl.write("net/ipv6/conf/all/forwarding", "1")
+        gone = {name for name in facts.interfaces() if name.startswith(PREFIXES)} - set(wish.devices)
+        for name in sorted(gone | set(networkd.outdated(wish.units, networkd.UNITS))):
+            netlink.delete_link(name)
+        if networkd.install(wish.units, networkd.UNITS):
+            networkd.reload(networkd.UNITS)
+        self._resolvers = wish.resolvers
+        self._names.serve((LOOPBACK, *wish.zones))
 
     def power(self, action: Power) -> None:
         """Asks systemd."""
@@ -282,8 +291,8 @@ class RealMachine:
         return all(any(names_disk(wish, disk) for disk in found) for wish in wishes)
 
     def _uplinks(self, found: tuple[Address, ...]) -> list[Address]:
-        physical = {card.name for card in self.cards()}
-        return [address for address in found if address.wide and address.interface in physical]
+        names = {name for card in self.cards() for name in (card.name, *card.over)}
+        return [address for address in found if address.wide and address.interface in names]
 
 
 def _unprobed(disk: DiskFacts, links: Mapping[str, frozenset[str]], *, flash: bool = False) -> DataDisk:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flashvisor.api.types import ImageKind
-from flashvisor.errors import ImageNotUploadedError, NoApplianceError, NodeError, NotEnoughMemoryError
+from flashvisor.errors import ImageNotUploadedError, NoApplianceError, NodeError, NoSuchCardError, NotEnoughMemoryError
 from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
-from flashvisor.node.network import plan_network
+from flashvisor.model.wiring import is_card, uplink_mac, uplink_of
+from flashvisor.node.cards import resolve_cards
+from flashvisor.node.network import NetworkPlan, moves_uplink, plan_network
 from flashvisor.node.storage import DataDisk, find_disk, needs_format
 
 if TYPE_CHECKING:
@@ -67,7 +69,10 @@ class Desired:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What the server is and does now. `memory` in bytes; `mounted` holds storages' names, `images` SHA-256s."""
+    """What the server is and does now. `memory` in bytes; `mounted` holds storages' names, `images` SHA-256s.
+
+    `cards` are MAC addresses; none at all means that nobody looked.
+    """
 
     memory: int
     disks: tuple[DataDisk, ...]
@@ -76,11 +81,12 @@ class ServerFacts:
     running: frozenset[str]
     first_card: str | None
     api_port: int
+    cards: frozenset[str] = frozenset()
 
 
 def check_server(wish: Desired, facts: ServerFacts) -> list[NodeError]:
     """Returns every reason why this server cannot carry out the site; none if it can."""
-    found = [*_storage_errors(wish.site, facts), *_image_errors(wish, facts)]
+    found = [*_storage_errors(wish.site, facts), *_image_errors(wish, facts), *_card_errors(wish.site, facts)]
     guests = wish.site.guest.values()
     need = sum(parse_size(guest.memory) + GUEST_OVERHEAD for guest in guests)
     free = facts.memory - SERVER_RESERVE
@@ -141,6 +147,21 @@ def _image_errors(wish: Desired, facts: ServerFacts) -> Iterator[NodeError]:
             yield NoApplianceError(what)
 
 
+def _card_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
+    if not facts.cards:
+        return
+    wishes = {f"network.{name}.uplink": net.uplink for name, net in site.network.items() if net.uplink}
+    wishes |= {"node.uplink.mac": site.node.uplink.mac} if site.node.uplink.mac else {}
+    for path, mac in wishes.items():
+        if is_card(mac) and mac not in facts.cards:
+            yield NoSuchCardError(f"{path}: this server has no card {mac}", evidence="\n".join(sorted(facts.cards)))
+    for name, bond in site.bond.items():
+        # A bond is there to outlive a card; without any it is nothing.
+        if not facts.cards & set(bond.cards):
+            what = f"bond.{name}.cards: this server has none of the cards {', '.join(bond.cards)}"
+            yield NoSuchCardError(what, evidence="\n".join(sorted(facts.cards)))
+
+
 def _guest_keys(desired: Desired | None) -> dict[str, object]:
     """All of a guest that cannot change while it runs."""
     if desired is None:
@@ -150,15 +171,27 @@ def _guest_keys(desired: Desired | None) -> dict[str, object]:
 
 
 def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, ...]) -> object:
-    domain = msgspec.structs.replace(guest, forwards=(), autostart=True, on_crash=OnCrash.RESTART)
+    # Forwards, firewall, rates and addresses that may be sent from are the server's rules: the guest runs on.
+    nics = tuple(msgspec.structs.replace(nic, rate_in=None, rate_out=None, spoofing=False) for nic in guest.nics)
+    domain = msgspec.structs.replace(
+        guest, forwards=(), firewall=None, nics=nics, autostart=True, on_crash=OnCrash.RESTART
+    )
     storage = guest_storage(desired.site, guest)
     return (
         domain,
         desired.images.get(guest.image),
         tuple(lease for lease in leases if lease.guest == name),
+        resolve_cards(desired.site, name),
+        _bridge_macs(desired.site, guest),
         (storage, desired.site.storage.get(storage or "")),
         desired.site.node.name,
     )
+
+
+def _bridge_macs(site: Site, guest: Guest) -> tuple[str, ...]:
+    """A bridge that gets another address is made anew, and its ports with it."""
+    uplinks = (uplink_of(site, site.network[nic.network]) for nic in guest.nics if not site.network[nic.network].subnet)
+    return tuple(uplink_mac(site, uplink) for uplink in uplinks if uplink)
 
 
 def _unmounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
@@ -187,13 +220,17 @@ def _storages(desired: Desired | None) -> dict[str, Storage]:
 
 
 def _network(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
-    def texts(desired: Desired | None) -> object:
+    def planned(desired: Desired | None) -> NetworkPlan:
         site = desired.site if desired else None
         return plan_network(site, api_port=facts.api_port, first_card=facts.first_card)
 
-    if current is None or texts(current) != texts(wish):
-        names = ", ".join(sorted(wish.site.network)) if wish else ""
-        yield Action(Verb.CONFIGURE, NETWORKS, names or "uplink and firewall only")
+    before, after = planned(current), planned(wish)
+    if current is None or before != after:
+        detail = ", ".join(sorted(wish.site.network)) if wish else ""
+        detail = detail or "uplink and firewall only"
+        if moves_uplink(before, after):
+            detail += "; the way to the server itself changes"
+        yield Action(Verb.CONFIGURE, NETWORKS, detail)
 
 
 def _starts(

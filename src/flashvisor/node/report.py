@@ -160,7 +160,7 @@ def guest_report(name: str, desired: Desired, record: Record, state: GuestState 
         cpus=guest.cpus,
         memory=parse_size(guest.memory),
         addresses=tuple(str(lease.address) for lease in leases),
-        forwards=tuple(f"{each.protocol}/{each.port} -> {target}:{each.to}" for each in guest.forwards),
+        forwards=tuple(f"{each.protocol}/{each.port} -> {target}:{each.to or each.port}" for each in guest.forwards),
         started=record.started,
         answered=record.answered,
         restarts=record.restarts,
@@ -209,7 +209,7 @@ def _nics(machine: Machine) -> tuple[Nic, ...]:
             mac=card.mac,
             up=card.up,
             driver=card.driver,
-            addresses=tuple(address.text for address in found if address.interface == card.name),
+            addresses=tuple(address.text for address in found if address.interface in (card.name, *card.over)),
         )
         for card in machine.cards()
     )

@@ -33,6 +33,21 @@ def test_says_in_one_line_what_each_thing_is(site_file: Path) -> None:
     assert lines[-1] == f"{site_file} is right."
 
 
+def test_says_what_a_network_hangs_on(site_file: Path) -> None:
+    networks = (
+        '[network.lan]\nkind = "bridge"\nuplink = "52:54:00:00:00:01"\nvlan = 20\n'
+        '[network.shut]\nkind = "isolated"\nsubnet = "10.79.0.0/24"\nsubnet6 = "fd00:79::/64"\n'
+    )
+    site_file.write_text(site_file.read_text() + networks)
+    lines = CliRunner().invoke(check.command, [str(site_file)], catch_exceptions=False).output.splitlines()
+    found = [line.split(maxsplit=2)[2] for line in lines if line.startswith("network ")]
+    assert found == [
+        "10.77.0.0/24, server 10.77.0.1, NAT",
+        "bridge on 52:54:00:00:00:01, VLAN 20",
+        "10.79.0.0/24 and fd00:79::/64, server 10.79.0.1, no way out",
+    ]
+
+
 def test_says_it_as_json_too(site_file: Path) -> None:
     site_file.write_text(site_file.read_text().replace('memory = "64MiB"', 'memory = "64MiB"\nautostart = false'))
     result = CliRunner().invoke(check.command, [str(site_file), "--json"], catch_exceptions=False)

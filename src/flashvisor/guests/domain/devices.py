@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SERIAL_LIMIT = 20  # characters: VIRTIO_BLK_ID_BYTES (virtio 1.2, 5.2.6)
 SEED_SERIAL = "cidata"
+UNTAGGED = 1  # the VLAN in which a bridge of Linux keeps frames without a tag (ip-link(8), vlan_default_pvid)
 
 
 def add_devices(domain: ET.Element, spec: DomainSpec) -> None:
@@ -75,6 +76,13 @@ def _card(devices: ET.Element, card: Card) -> None:
     ET.SubElement(element, "driver", name="vhost")
     # The image carries no option ROMs: guests do not start from the network.
     ET.SubElement(element, "rom", enabled="no")
+    if card.trunk:
+        vlan = ET.SubElement(element, "vlan", trunk="yes")
+        ET.SubElement(vlan, "tag", id=str(card.vlan or UNTAGGED), nativeMode="untagged")
+        for number in card.trunk:
+            ET.SubElement(vlan, "tag", id=str(number))
+    elif card.vlan is not None:
+        ET.SubElement(ET.SubElement(element, "vlan"), "tag", id=str(card.vlan))
 
 
 def _serial(devices: ET.Element, spec: DomainSpec) -> None:

@@ -35,13 +35,17 @@ def mount(device: Path, target: Path, *, kind: str, options: str) -> None:
     run(["mount", "-t", kind, "-o", options, device, target], timeout=TIMEOUT)
 
 
-def unmount(target: Path) -> None:
+def unmount(target: Path, *, lazy: bool = False) -> None:
     """Unmounts.
+
+    Args:
+        target: The mount point.
+        lazy: Takes it out of sight at once, also while it is in use: for a file system whose disk is gone.
 
     Raises:
         CommandFailedError: it is not mounted, or in use.
     """
-    run(["umount", target], timeout=TIMEOUT)
+    run(["umount", *(["--lazy"] if lazy else []), target], timeout=TIMEOUT)
 
 
 def is_mounted(target: Path) -> bool:

@@ -20,6 +20,7 @@ from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
 from flashvisor.host.flashhealth import Health
 from flashvisor.host.netlink import Address
+from flashvisor.host.volume import Reading
 from flashvisor.model.slot import Slot
 from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
 
@@ -78,6 +79,7 @@ class FakeMachine:
         self._memory = Memory(total=total, available=total)
         self._uplink = uplink
         self._mounts: dict[str, str] = {}
+        self.volumes: dict[str, Reading] = {}
         self.network: NetworkPlan | None = None
         self.powered: list[Power] = []
         self.formatted: list[str] = []
@@ -139,16 +141,38 @@ class FakeMachine:
             old.device, old.names, serial=old.serial, model=old.model, size=old.size, signature=signature
         )
 
+    def pull(self, device: str) -> DataDisk:
+        """Takes a disk out; what was mounted from it stays mounted, and does not work. `put` puts it in again."""
+        for place, mounted in self._mounts.items():
+            if mounted == device:
+                self.volumes[place] = Reading(size=0, free=0, present=False)
+        return self._disks.pop(device)
+
+    def put(self, disk: DataDisk) -> None:
+        """Puts a disk in."""
+        self._disks[disk.device] = disk
+
     def mount(self, device: Path, place: Path) -> None:
         """Makes the directory."""
         if str(device) in self.damaged:
             raise DamagedDiskError(f"the file system on {device} is damaged")
         place.mkdir(parents=True, exist_ok=True)
         self._mounts[str(place)] = str(device)
+        # What was wrong was wrong with the mount of before.
+        self.volumes.pop(str(place), None)
 
-    def unmount(self, place: Path) -> None:
+    def unmount(self, place: Path, *, lazy: bool = False) -> None:
         """Forgets the mount; the directory's contents stay, as a disk's do."""
+        del lazy
         self._mounts.pop(str(place), None)
+
+    def volume(self, place: Path) -> Reading | None:
+        """Returns what a test put into `volumes`; else half of the disk is free, and all is well."""
+        device = self._mounts.get(str(place))
+        if device is None or str(place) in self.volumes:
+            return self.volumes.get(str(place)) if device else None
+        size = self._disks[device].size
+        return Reading(size=size, free=size // 2)
 
     def configure(self, wish: NetworkPlan) -> None:
         """Notes the networks."""

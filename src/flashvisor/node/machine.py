@@ -36,6 +36,7 @@ from flashvisor.host import (
     systemd,
     tpm,
     uevent,
+    volume,
 )
 from flashvisor.host.blkid import Signature
 from flashvisor.host.block import BlockFile
@@ -100,8 +101,11 @@ class Machine(Protocol):
     def mount(self, device: Path, place: Path) -> None:
         """Mounts a storage, after checking its file system."""
 
-    def unmount(self, place: Path) -> None:
-        """Unmounts a storage."""
+    def unmount(self, place: Path, *, lazy: bool = False) -> None:
+        """Unmounts a storage; with `lazy` also one that is in use, because its disk is gone."""
+
+    def volume(self, place: Path) -> volume.Reading | None:
+        """Returns how a storage is now; None if nothing is mounted there, or it does not answer."""
 
     def configure(self, wish: NetworkPlan) -> None:
         """Puts networks and firewall in force; what is so already is left alone."""
@@ -200,10 +204,18 @@ class RealMachine:
             e2fs.check(device)
             mount.mount(device, place, kind=FILESYSTEM, options=MOUNT_OPTIONS)
 
-    def unmount(self, place: Path) -> None:
+    def unmount(self, place: Path, *, lazy: bool = False) -> None:
         """Unmounts, if it is mounted."""
         if mount.is_mounted(place):
-            mount.unmount(place)
+            mount.unmount(place, lazy=lazy)
+
+    def volume(self, place: Path) -> volume.Reading | None:
+        """Asks the kernel."""
+        try:
+            return volume.look(place) if mount.is_mounted(place) else None
+        except OSError as error:
+            log.warning("%s: %s", place, error)
+            return None
 
     def configure(self, wish: NetworkPlan) -> None:
         """Loads the firewall first, so that no new network stands open, then networkd's files."""

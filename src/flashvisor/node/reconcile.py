@@ -129,6 +129,11 @@ class Reconciler:
         return self._phase is Phase.WAITING
 
     @property
+    def changing(self) -> bool:
+        """Whether a change is under way."""
+        return self._lock.locked()
+
+    @property
     def due(self) -> float | None:
         """When `tick` has something to do, on the monotonic clock; None if never."""
         return self._deadline
@@ -263,6 +268,16 @@ class Reconciler:
         if now is None:
             return SiteReport(generation=0, site_toml="", confirmed=True)
         return SiteReport(generation=now.config.generation, site_toml=now.config.site_toml, confirmed=not self.waiting)
+
+    @contextmanager
+    def standing_still(self, why: str) -> Iterator[Desired | None]:
+        """Keeps everybody from changing what the server runs; yields the site in force.
+
+        Raises:
+            BusyError: a change is under way.
+        """
+        with self._change(why):
+            yield self._wish()
 
     def tick(self) -> None:
         """Takes the unconfirmed site back if its time is up. Waits for a change that is under way."""

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ForeignDataError, NoDataDiskError
+from flashvisor.model.names import guest_storage
 from flashvisor.model.size import show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flashvisor.host.blkid import Signature
-    from flashvisor.model.site import Storage
+    from flashvisor.model.site import Site, Storage
 
 FILESYSTEM = "ext4"
 MOUNT_OPTIONS = "noatime,nodev,nosuid,noexec,errors=remount-ro"
@@ -106,6 +107,20 @@ def use_of(disk: DataDisk) -> str:
         return "empty" if disk.blank else "foreign data"
     ours = signature.kind == FILESYSTEM and signature.label.startswith(LABEL_PREFIX)
     return f"storage {signature.label.removeprefix(LABEL_PREFIX)}" if ours else "foreign data"
+
+
+def storages_of(site: Site, guest: str, places: Mapping[str, str], path: str = "") -> frozenset[str]:
+    """Returns the storages that a guest cannot do without.
+
+    Args:
+        site: A site that has the guest.
+        guest: Its name.
+        places: Where the storages are mounted, by name.
+        path: A file of the guest that failed; the storage that it is on counts as well.
+    """
+    own = guest_storage(site, site.guest[guest])
+    failed = {name for name, place in places.items() if path.startswith(f"{place}/")}
+    return frozenset(failed | (places.keys() & {own}))
 
 
 def names_disk(wish: Storage, disk: DataDisk) -> bool:

@@ -69,6 +69,11 @@ def full_limit(size: int) -> int:
     return min(int(size * FULL_SHARE), FULL_LIMIT)
 
 
+def comfortable(size: int) -> int:
+    """Returns how many bytes whoever writes to a storage of this size should leave free, so that no guest waits."""
+    return full_limit(size) * FULL_LEAVES
+
+
 def words(name: str, health: Health) -> str:
     """Returns a storage's state in plain words, with the figure that it follows from."""
     about, reading = f"storage {name} is {health.state}", health.reading

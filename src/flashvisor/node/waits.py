@@ -44,9 +44,18 @@ class Wait:
     stale: bool = False
 
 
+# libvirt answers five calls of one client at a time: guests whose QEMU hangs must never take all of them.
+_AT_ONCE = threading.BoundedSemaphore(2)
+
+
 def in_thread(call: Callable[[], None]) -> None:
-    """Runs a call that may take its time: one guest's QEMU that hangs must not keep the others waiting."""
-    threading.Thread(target=call, name="resume", daemon=True).start()
+    """Runs a call that may take its time without waiting for it; two such calls run at once, the others wait."""
+
+    def run() -> None:
+        with _AT_ONCE:
+            call()
+
+    threading.Thread(target=run, name="resume", daemon=True).start()
 
 
 class Waits:

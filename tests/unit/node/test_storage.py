@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flashvisor.errors import ForeignDataError, NoDataDiskError
 from flashvisor.host.blkid import Signature
@@ -55,6 +57,24 @@ def test_a_blank_disk_is_formatted_and_ours_is_not() -> None:
 def test_anything_else_is_foreign(disk: object) -> None:
     with pytest.raises(ForeignDataError, match=r"storage\.main"):
         needs_format("main", disk)  # type: ignore[arg-type]
+
+
+@given(
+    kind=st.sampled_from(
+        ["ext4", "ext3", "xfs", "gpt", "dos", "LVM2_member", "linux_raid_member", "crypto_LUKS"]
+    ),
+    label=st.sampled_from(["", "fv-main", "fv-other", "FV-MAIN", "fv-main ", "main"]),
+    blank=st.booleans(),
+    signed=st.booleans(),
+)
+def test_a_disk_is_ours_or_blank_or_never_touched(kind: str, label: str, *, blank: bool, signed: bool) -> None:
+    disk = replace(DISK, signature=Signature(kind, label) if signed else None, blank=blank)
+    ours = signed and (kind, label) == ("ext4", "fv-main")
+    if ours or (blank and not signed):
+        assert needs_format("main", disk) is not ours
+    else:
+        with pytest.raises(ForeignDataError):
+            needs_format("main", disk)
 
 
 def test_long_names_give_labels_that_fit_and_differ() -> None:

@@ -108,6 +108,11 @@ def note(data: bytes, state: SlotState, version: str) -> SlotNote:
     return SlotNote(state=state, sha256=digest(data), image=digest(data), version=version)
 
 
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slotkeeper, "INTERVAL", 0.01)
+
+
 @pytest.fixture(params=[False, True], ids=["", "secure"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
     """As shipped: the same image in factory and a."""

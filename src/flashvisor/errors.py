@@ -1018,6 +1018,17 @@ class GuestFilesError(NodeError):
     advice = "`flashvisor node show` tells how the guest's storage is."
 
 
+class NfsError(NodeError):
+    """An NFS server's export cannot be mounted. It is tried again by itself; the guests on it wait."""
+
+    code = "FV-NODE-068"
+    http_status = 503
+    advice = (
+        "Check the name and the network; the server must export the directory to this one by NFS 4.1 or newer, "
+        "read-write, and with no_root_squash."
+    )
+
+
 # --- GUEST --------------------------------------------------------------------------------------------------
 
 

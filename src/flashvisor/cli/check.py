@@ -54,8 +54,8 @@ def describe(source: SiteSource) -> tuple[Thing, ...]:
     leases = assign_addresses(site)
     things = [Thing(kind="node", name=site.node.name, summary=f"uplink {site.node.uplink.address}")]
     for name, storage in site.storage.items():
-        disk = f"serial {storage.serial}" if storage.serial else str(storage.device)
-        things.append(Thing(kind="storage", name=name, summary=f"the disk with {disk}" if storage.serial else disk))
+        disk = f"the disk with serial {storage.serial}" if storage.serial else storage.device
+        things.append(Thing(kind="storage", name=name, summary=disk or f"NFS: {storage.nfs}"))
     for name, network in site.network.items():
         nat = "NAT" if network.nat else "no way out"
         things.append(

@@ -20,6 +20,7 @@ class StorageState(StrEnum):
     SLOW = "slow"
     NEARLY_FULL = "nearly full"
     OK = "ok"
+    UNKNOWN = "unknown"  # nobody has looked yet: the server is starting
 
 
 # In these a guest that waits for its storage can go on.

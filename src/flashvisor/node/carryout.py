@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import FlashvisorError
+from flashvisor.model.export import parse_export
 from flashvisor.node.network import plan_network
 from flashvisor.node.plan import Action, Desired, ServerFacts, Verb
-from flashvisor.node.storage import find_disk, needs_format, storage_label
+from flashvisor.node.storage import find_disk, kind_of, needs_format, storage_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,15 +90,20 @@ def mount_storage(name: str, wish: Desired, hands: Hands) -> None:
     """Mounts a storage, formatting its disk if that is blank. The disk is looked at again right before.
 
     Raises:
+        NfsError: its server does not answer, or refuses.
         NoDataDiskError: the server has no such disk.
         ForeignDataError: it holds something else; it was not touched.
         DamagedDiskError: its file system cannot be repaired; it is not mounted.
         CommandFailedError: mke2fs or mount failed.
     """
-    disk = find_disk(name, wish.site.storage[name], hands.machine.disks())
+    storage, place = wish.site.storage[name], hands.settings.storage(name)
+    if storage.nfs is not None:
+        hands.machine.mount_export(parse_export(storage.nfs), place)
+        return
+    disk = find_disk(name, storage, hands.machine.disks())
     if needs_format(name, disk):
         hands.machine.format(Path(disk.device), storage_label(name))
-    hands.machine.mount(Path(disk.device), hands.settings.storage(name))
+    hands.machine.mount(Path(disk.device), place, kind_of(disk))
 
 
 def _first_card(machine: Machine) -> str | None:

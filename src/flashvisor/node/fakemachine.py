@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from flashvisor.errors import DamagedDiskError, NoTpmError
+from flashvisor.errors import DamagedDiskError, NfsError, NoTpmError
 from flashvisor.host.blkid import Signature
 from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.systemd import Power
     from flashvisor.host.tpm import Quote
+    from flashvisor.model.export import Export
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
     from flashvisor.node.probes import Target
@@ -84,6 +85,7 @@ class FakeMachine:
         self.powered: list[Power] = []
         self.formatted: list[str] = []
         self.damaged: set[str] = set()
+        self.exports: set[Export] = set()
         self.variables = EfiVars(Path("/nonexistent"))
         self.signed: dict[str, bytes] = {}
         self.slots: dict[Slot, SlotDevice] = {}
@@ -152,8 +154,16 @@ class FakeMachine:
         """Puts a disk in."""
         self._disks[disk.device] = disk
 
-    def mount(self, device: Path, place: Path) -> None:
+    def mount_export(self, export: Export, place: Path) -> None:
+        """Makes the directory, if the export is one of `exports`."""
+        if export not in self.exports:
+            raise NfsError(f"the NFS server {export.host} does not answer")
+        place.mkdir(parents=True, exist_ok=True)
+        self._mounts[str(place)] = str(export)
+
+    def mount(self, device: Path, place: Path, kind: str = FILESYSTEM) -> None:
         """Makes the directory."""
+        del kind
         if str(device) in self.damaged:
             raise DamagedDiskError(f"the file system on {device} is damaged")
         place.mkdir(parents=True, exist_ok=True)
@@ -171,7 +181,7 @@ class FakeMachine:
         device = self._mounts.get(str(place))
         if device is None or str(place) in self.volumes:
             return self.volumes.get(str(place)) if device else None
-        size = self._disks[device].size
+        size = self._disks[device].size if device in self._disks else 64 * GIB
         return Reading(size=size, free=size // 2)
 
     def configure(self, wish: NetworkPlan) -> None:

@@ -30,6 +30,7 @@ from flashvisor.host import (
     mtools,
     netlink,
     networkd,
+    nfs,
     nft,
     pe,
     sysctl,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.netlink import Address
     from flashvisor.host.systemd import Power
+    from flashvisor.model.export import Export
     from flashvisor.model.site import Storage
     from flashvisor.node.network import NetworkPlan
 
@@ -98,14 +100,17 @@ class Machine(Protocol):
     def format(self, device: Path, label: str) -> None:
         """Makes a file system on a blank disk."""
 
-    def mount(self, device: Path, place: Path) -> None:
+    def mount(self, device: Path, place: Path, kind: str = FILESYSTEM) -> None:
         """Mounts a storage, after checking its file system."""
+
+    def mount_export(self, export: Export, place: Path) -> None:
+        """Mounts a storage that an NFS server exports."""
 
     def unmount(self, place: Path, *, lazy: bool = False) -> None:
         """Unmounts a storage; with `lazy` also one that is in use, because its disk is gone."""
 
     def volume(self, place: Path) -> volume.Reading | None:
-        """Returns how a storage is now; None if nothing is mounted there, or it does not answer."""
+        """Returns how a storage is now; None if nothing is mounted there. One on the network may take its time."""
 
     def configure(self, wish: NetworkPlan) -> None:
         """Puts networks and firewall in force; what is so already is left alone."""
@@ -198,11 +203,17 @@ class RealMachine:
         """Makes ext4."""
         e2fs.make_ext4(device, label=label)
 
-    def mount(self, device: Path, place: Path) -> None:
-        """Checks and mounts ext4, unless it is mounted."""
+    def mount(self, device: Path, place: Path, kind: str = FILESYSTEM) -> None:
+        """Checks and mounts a file system, unless it is mounted. XFS is checked by the kernel alone."""
         if not mount.is_mounted(place):
-            e2fs.check(device)
-            mount.mount(device, place, kind=FILESYSTEM, options=MOUNT_OPTIONS)
+            if kind == FILESYSTEM:
+                e2fs.check(device)
+            mount.mount(device, place, kind=kind, options=MOUNT_OPTIONS[kind])
+
+    def mount_export(self, export: Export, place: Path) -> None:
+        """Mounts it, unless it is mounted."""
+        if not mount.is_mounted(place):
+            nfs.mount_export(export, place)
 
     def unmount(self, place: Path, *, lazy: bool = False) -> None:
         """Unmounts, if it is mounted."""
@@ -211,11 +222,8 @@ class RealMachine:
 
     def volume(self, place: Path) -> volume.Reading | None:
         """Asks the kernel."""
-        try:
-            return volume.look(place) if mount.is_mounted(place) else None
-        except OSError as error:
-            log.warning("%s: %s", place, error)
-            return None
+        number = mount.device_number(place)
+        return volume.look(place, number) if number else None
 
     def configure(self, wish: NetworkPlan) -> None:
         """Loads the firewall first, so that no new network stands open, then networkd's files."""

@@ -19,7 +19,7 @@ from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
 from flashvisor.node.network import plan_network
-from flashvisor.node.storage import DataDisk, find_disk, needs_format
+from flashvisor.node.storage import DataDisk, find_disk, needs_format, on_disks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,7 +120,7 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
 
 
 def _storage_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
-    for name, storage in site.storage.items():
+    for name, storage in on_disks(site).items():
         if name not in facts.mounted:
             try:
                 needs_format(name, find_disk(name, storage, facts.disks))
@@ -168,6 +168,9 @@ def _mounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -
     before = _storages(current)
     for name, storage in _storages(wish).items():
         if name in facts.mounted and before.get(name, storage) == storage:
+            continue
+        if storage.nfs is not None:
+            yield Action(Verb.MOUNT, name, f"{storage.nfs} by NFS")
             continue
         try:
             disk = find_disk(name, storage, facts.disks)

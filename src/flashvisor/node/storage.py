@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from flashvisor.host.blkid import Signature
     from flashvisor.model.site import Site, Storage
 
-FILESYSTEM = "ext4"
-MOUNT_OPTIONS = "noatime,nodev,nosuid,noexec,errors=remount-ro"
+FILESYSTEM = "ext4"  # what blank disks get
+XFS = "xfs"  # taken where its owner gave it our label; the server carries no tool that makes or mends it
+MOUNT_OPTIONS = {
+    FILESYSTEM: "noatime,nodev,nosuid,noexec,errors=remount-ro",
+    XFS: "noatime,nodev,nosuid,noexec",
+}
 LABEL_PREFIX = "fv-"
 LABEL_LIMIT = 16  # bytes, ext4's s_volume_name
 
@@ -55,6 +59,16 @@ def storage_label(name: str) -> str:
     return f"{label[:9]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def kind_of(disk: DataDisk) -> str:
+    """Returns which file system to mount a disk as; a blank one has just got ours."""
+    return disk.signature.kind if disk.signature else FILESYSTEM
+
+
+def on_disks(site: Site) -> dict[str, Storage]:
+    """Returns the storages that are disks of the server; the others are on the network."""
+    return {name: storage for name, storage in site.storage.items() if storage.nfs is None}
+
+
 def find_disk(name: str, wish: Storage, disks: Sequence[DataDisk]) -> DataDisk:
     """Returns the disk that a storage names by serial number or device.
 
@@ -83,7 +97,7 @@ def needs_format(name: str, disk: DataDisk) -> bool:
     """
     label = storage_label(name)
     signature = disk.signature
-    if signature is not None and (signature.kind, signature.label) == (FILESYSTEM, label):
+    if signature is not None and signature.kind in MOUNT_OPTIONS and signature.label == label:
         return False
     if signature is None and disk.blank:
         return True
@@ -105,7 +119,7 @@ def use_of(disk: DataDisk) -> str:
     signature = disk.signature
     if signature is None:
         return "empty" if disk.blank else "foreign data"
-    ours = signature.kind == FILESYSTEM and signature.label.startswith(LABEL_PREFIX)
+    ours = signature.kind in MOUNT_OPTIONS and signature.label.startswith(LABEL_PREFIX)
     return f"storage {signature.label.removeprefix(LABEL_PREFIX)}" if ours else "foreign data"
 
 

@@ -80,7 +80,7 @@ def words(name: str, health: Health) -> str:
     if reading is None:
         return f"{about}: it is not mounted"
     if not reading.present:
-        return f"{about}: its disk is not there any more"
+        return f"{about}: {'its server does not answer' if reading.remote else 'its disk is not there any more'}"
     room = f"{about}: {show_size(reading.free)} of {show_size(reading.size)} are free"
     return {
         StorageState.READ_ONLY: f"{about}: its file system met an error, and takes no more writes",

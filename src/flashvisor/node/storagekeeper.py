@@ -35,6 +35,7 @@ from flashvisor.model.storagestate import FIT, StorageState
 from flashvisor.node.anew import end_anew, held
 from flashvisor.node.keeper import PAUSED
 from flashvisor.node.plan import Verb
+from flashvisor.node.remotelook import RemoteLook
 from flashvisor.node.storage import storages_of
 from flashvisor.node.storagehealth import Health, judge, waiting_words, words
 from flashvisor.node.storagereturn import RETURNING, Lost, bring_back, may_return
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from flashvisor.guests.driver import DiskFault, Driver
+    from flashvisor.host.volume import Reading
     from flashvisor.model.site import Site
     from flashvisor.node.carryout import Hands
     from flashvisor.node.reconcile import Reconciler
@@ -92,6 +94,7 @@ class StorageKeeper:
         self._waits = Waits(around.driver, self._wake.set, around.now, around.aside)
         self._turn = threading.Lock()
         self._health: dict[str, Health] = {}
+        self._remote: dict[str, RemoteLook] = {}
         self._looked: float | None = None
         self._told: dict[str, object] = {}
         self._returns: dict[str, History] = {}
@@ -119,7 +122,7 @@ class StorageKeeper:
         self._thread.start()
 
     def reports(self) -> tuple[StorageReport, ...]:
-        """Returns the storages of the site in force, as they are now."""
+        """Returns the storages of the site in force, as they were seen last."""
         site = self._site()
         return tuple(self._report(site, name) for name in site.storage) if site else ()
 
@@ -163,8 +166,8 @@ class StorageKeeper:
         return now.desired.site if now else None
 
     def _report(self, site: Site, name: str) -> StorageReport:
-        reading = self._hands.machine.volume(self._hands.settings.storage(name))
-        health = self._health.get(name) or judge(None, reading, 0.0)
+        health = self._health.get(name) or Health(StorageState.UNKNOWN)
+        reading = health.reading
         users = [guest for guest in sorted(site.guest) if name in self._storages(site, guest)]
         waiting = self._waits.waiting()
         return StorageReport(
@@ -185,9 +188,15 @@ class StorageKeeper:
         passed = now - self._looked if self._looked is not None else 0.0
         self._looked = now
         self._health = {
-            name: judge(self._health.get(name), self._hands.machine.volume(self._hands.settings.storage(name)), passed)
-            for name in site.storage
+            name: judge(self._health.get(name), self._reading(name, remote=storage.nfs is not None), passed)
+            for name, storage in site.storage.items()
         }
+
+    def _reading(self, name: str, *, remote: bool) -> Reading | None:
+        def ask() -> Reading | None:
+            return self._hands.machine.volume(self._hands.settings.storage(name))
+
+        return self._remote.setdefault(name, RemoteLook(ask)).reading() if remote else ask()
 
     def _lost(self, site: Site, name: str, waiting: dict[str, DiskFault]) -> Lost:
         state = self._health[name].state
@@ -197,7 +206,7 @@ class StorageKeeper:
             if name in self._storages(site, guest, waiting[guest].path if guest in waiting else "")
         }
         running: frozenset[str] = frozenset()
-        if state in RETURNING:
+        if state in RETURNING and site.storage[name].nfs is None:
             try:
                 running = self._hands.keeper.running()
             except FlashvisorError as error:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import NoDataDiskError
+from flashvisor.model.export import parse_export
 from flashvisor.model.storagestate import StorageState
 from flashvisor.node.anew import end_anew, held
-from flashvisor.node.storage import find_disk, needs_format
+from flashvisor.node.storage import find_disk, kind_of, needs_format
 
 if TYPE_CHECKING:
     from flashvisor.guests.driver import Driver
@@ -44,7 +45,11 @@ class Lost:
 
 def may_return(name: str, site: Site, lost: Lost, hands: Hands) -> bool:
     """Tells whether a try makes sense. Asks the kernel only, and reads no disk."""
-    return not lost.hindered and hands.machine.wait_for_disks([site.storage[name]], 0)
+    storage = site.storage[name]
+    if storage.nfs is not None:
+        # What is mounted comes back by itself when its server does.
+        return not hands.machine.is_mounted(hands.settings.storage(name))
+    return not lost.hindered and hands.machine.wait_for_disks([storage], 0)
 
 
 def bring_back(name: str, site: Site, lost: Lost, hands: Hands, driver: Driver) -> None:
@@ -56,17 +61,21 @@ def bring_back(name: str, site: Site, lost: Lost, hands: Hands, driver: Driver) 
         DamagedDiskError: its file system cannot be repaired; it is not mounted.
         GuestStateError, HypervisorError: a guest that waits for it could not be ended.
         CommandFailedError: it cannot be unmounted or mounted.
+        NfsError: its server does not answer, or refuses.
     """
-    disk = find_disk(name, site.storage[name], hands.machine.disks())
+    storage, place = site.storage[name], hands.settings.storage(name)
+    if storage.nfs is not None:
+        hands.machine.mount_export(parse_export(storage.nfs), place)
+        return
+    disk = find_disk(name, storage, hands.machine.disks())
     if needs_format(name, disk):
         raise NoDataDiskError(
             f"storage.{name}: {disk.device} is blank, so it is not the disk that was lost. It was not touched",
             next_step="Put the lost disk back; or apply the site again to take this one in its place.",
         )
-    place = hands.settings.storage(name)
     with held(hands.keeper, lost.waiting):
         for guest in lost.waiting:
             end_anew(hands.keeper, driver, guest)
         # Of a disk that is gone, the old mount cannot be ended while somebody has a file open there.
         hands.machine.unmount(place, lazy=lost.state is StorageState.GONE)
-        hands.machine.mount(Path(disk.device), place)
+        hands.machine.mount(Path(disk.device), place, kind_of(disk))

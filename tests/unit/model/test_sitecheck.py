@@ -104,12 +104,27 @@ def test_a_right_site_passes() -> None:
         (
             site(network="[storage.b]", web=ON_MAIN, db=ON_MAIN),
             WrongTypeError,
-            "exactly one of serial and device, got neither",
+            "exactly one of serial, device and nfs, got none",
         ),
         (
             site(network='[storage.b]\nserial = "b"\ndevice = "/dev/b"', web=ON_MAIN, db=ON_MAIN),
             WrongTypeError,
-            "got both",
+            "got serial and device",
+        ),
+        (
+            site(network='[storage.b]\nserial = "b"\nnfs = "nas:/vm"', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "got serial and nfs",
+        ),
+        (
+            site(network='[storage.b]\nnfs = "nas.example"', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "storage.b.nfs: expected HOST:/PATH",
+        ),
+        (
+            site(network='[storage.b]\nnfs = "nas:/vm"\n[storage.c]\nnfs = "nas:/vm"', web=ON_MAIN, db=ON_MAIN),
+            ConflictError,
+            'both want the export "nas:/vm"',
         ),
         (
             site(network='[storage.b]\nserial = "data0"', web=ON_MAIN, db=ON_MAIN),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flashvisor.errors import ForeignDataError, ImageNotUploadedError, NoDataDiskError, NotEnoughMemoryError
 from flashvisor.node.fakemachine import blank_disk
-from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, check_server, missing_images, plan
+from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, Verb, check_server, missing_images, plan
 from sim.nodekit import GIB, SECOND_GUEST, SITE, desired, facts, sha256, uki
 
 MIB = 1 << 20
@@ -72,6 +72,17 @@ def test_a_storage_that_moves_to_another_disk_takes_its_guests_along() -> None:
         "mount main",
         "start hello",
     ]
+
+
+def test_a_storage_on_the_network_needs_no_disk() -> None:
+    new = desired(SITE.replace('serial = "data0"', 'nfs = "nas.example:/vm"'))
+    server = facts(disks=())
+    assert check_server(new, server) == []
+    assert steps(plan(None, new, server)) == ["configure networks", "mount main", "start hello"]
+    (mount,) = [action for action in plan(None, new, server) if action.verb is Verb.MOUNT]
+    assert mount.detail == "nas.example:/vm by NFS"
+    moved = desired(SITE.replace('serial = "data0"', 'nfs = "other.example:/vm"'))
+    assert steps(plan(new, moved, replace(UP, disks=()))) == ["stop hello", "unmount main", "mount main", "start hello"]
 
 
 def test_nothing_wished_stops_all() -> None:

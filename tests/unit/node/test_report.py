@@ -52,6 +52,7 @@ def test_a_guest_that_the_hypervisor_does_not_know_is_stopped_or_crashed() -> No
 def test_a_server_at_a_glance(tmp_path: Path) -> None:
     with server(tmp_path) as made:
         made.bring_up()
+        made.storages.look()
         report = node_report(sources(made))
     assert (report.name, report.site_generation, report.unconfirmed) == ("alpha", 1, False)
     assert [(nic.name, nic.addresses) for nic in report.nics] == [("eth0", ("192.0.2.10/24",))]

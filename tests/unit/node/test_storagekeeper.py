@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import HypervisorError
+from flashvisor.errors import HypervisorError, NfsError
 from flashvisor.guests.driver import DiskFault
 from flashvisor.guests.supervise import Wish
 from flashvisor.host.blkid import Signature
 from flashvisor.host.clock import ticks
 from flashvisor.host.volume import Reading
+from flashvisor.model.export import Export
 from flashvisor.model.guest import GuestState
 from flashvisor.model.storagestate import StorageState
-from flashvisor.node.fakemachine import blank_disk
+from flashvisor.node.fakemachine import FakeMachine, blank_disk
 from flashvisor.node.storagekeeper import StorageKeeper, Surroundings
 from sim.nodekit import SECOND_GUEST, SITE, Server, server
 
@@ -402,3 +403,64 @@ def test_files_out_of_reach_are_a_problem_of_the_guest_and_tried_again(
         wait_for(lambda: "Read-only file system" in made.keeper.record("hello").problem)
         assert made.keeper.record("hello").problem.startswith("FV-NODE-067")
     wait_for(lambda: state(made) is GuestState.RUNNING)
+
+
+NFS_SITE = SITE.replace('serial = "data0"', 'nfs = "nas.example:/vm"')
+NAS = Export("nas.example", "/vm")
+
+
+@pytest.fixture
+def on_nas(tmp_path: Path) -> Iterator[Server]:
+    machine = FakeMachine()
+    machine.exports.add(NAS)
+    with server(tmp_path, machine=machine) as made:
+        made.bring_up(NFS_SITE)
+        yield made
+
+
+def test_a_guest_on_a_network_store_runs_on_a_server_without_disks(on_nas: Server) -> None:
+    assert state(on_nas) is GuestState.RUNNING
+    assert on_nas.storages.look()
+    (report,) = on_nas.storages.reports()
+    assert (report.state, report.guests, report.size) == (StorageState.OK, ("hello",), 64 * GIB)
+
+
+def test_a_server_that_is_silent_pauses_its_guests_and_they_go_on_as_they_were(on_nas: Server) -> None:
+    be(on_nas, present=False, remote=True, size=0, free=0)
+    stall(on_nas, again=True)
+    on_nas.storages.look()
+    assert "storage main is gone: its server does not answer; guest hello waits" in problems(on_nas)
+    for _ in range(5):
+        on_nas.clock[0] += 60
+        on_nas.storages.look()
+    assert state(on_nas) is GuestState.PAUSED
+    be(on_nas)
+    on_nas.driver.mend_disk("hello")
+    on_nas.storages.look()
+    assert state(on_nas) is GuestState.RUNNING
+    assert on_nas.keeper.record("hello").restarts == 0
+    assert on_nas.storages.look()
+    assert problems(on_nas) == ""
+
+
+def test_an_export_that_was_not_there_at_the_start_is_mounted_later(on_nas: Server, tmp_path: Path) -> None:
+    flash, machine = on_nas.flash, on_nas.machine
+    on_nas.keeper.stop_all(0)
+    machine.unmount(on_nas.settings.storage("main"))
+    machine.exports.clear()
+    with server(tmp_path, flash=flash, machine=machine) as again:
+        again.boot()
+        assert "FV-NODE-068: the NFS server nas.example does not answer" in problems(again)
+        machine.exports.add(NAS)
+        for _ in range(2):
+            again.clock[0] += 60
+            again.storages.look()
+        assert machine.is_mounted(again.settings.storage("main"))
+        wait_for(lambda: state(again) is GuestState.RUNNING)
+
+
+def test_an_export_that_cannot_be_mounted_is_no_site(tmp_path: Path) -> None:
+    with server(tmp_path) as made:
+        with pytest.raises(NfsError):
+            made.bring_up(NFS_SITE)
+        assert made.reconciler.now is None

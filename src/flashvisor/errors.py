@@ -1018,6 +1018,19 @@ class GuestFilesError(NodeError):
     advice = "`flashvisor node show` tells how the guest's storage is."
 
 
+class StorageDegradedError(NodeError):
+    """A mirror runs on one of its two disks. Guests run on; if that one fails as well, what they hold is lost.
+
+    A half that comes back is taken in by itself. A new disk is taken in once the site names it, and if it is blank.
+    """
+
+    code = "FV-NODE-069"
+    http_status = 503
+    advice = (
+        "Put a disk in, and name it in the site's `raid1` in place of the one that is missing (`node show` lists them)."
+    )
+
+
 class NfsError(NodeError):
     """An NFS server's export cannot be mounted. It is tried again by itself; the guests on it wait."""
 

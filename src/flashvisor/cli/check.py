@@ -55,7 +55,8 @@ def describe(source: SiteSource) -> tuple[Thing, ...]:
     things = [Thing(kind="node", name=site.node.name, summary=f"uplink {site.node.uplink.address}")]
     for name, storage in site.storage.items():
         disk = f"the disk with serial {storage.serial}" if storage.serial else storage.device
-        things.append(Thing(kind="storage", name=name, summary=disk or f"NFS: {storage.nfs}"))
+        mirror = f"a mirror of the disks with serials {' and '.join(storage.raid1)}" if storage.raid1 else ""
+        things.append(Thing(kind="storage", name=name, summary=disk or mirror or f"NFS: {storage.nfs}"))
     for name, network in site.network.items():
         nat = "NAT" if network.nat else "no way out"
         things.append(

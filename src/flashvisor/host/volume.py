@@ -35,6 +35,8 @@ class Reading:
         answered: Requests that the device has answered since it appeared.
         waited: Seconds that they took, added up.
         in_flight: Requests that wait for their answer.
+        missing: Halves of a mirror that do not work.
+        filled: The share of a mirror's half that was filled again so far; None if none is being filled.
         remote: It is on the network: no block device of this machine is behind it.
     """
 
@@ -45,6 +47,8 @@ class Reading:
     answered: int = 0
     waited: float = 0.0
     in_flight: int = 0
+    missing: int = 0
+    filled: float | None = None
     remote: bool = False
 
 
@@ -70,8 +74,16 @@ def look(place: Path, number: str, root: Path = ROOT) -> Reading:
         answered=sum(fields[index] for index in ANSWERED if index < len(fields)),
         waited=sum(fields[index] for index in WAITED if index < len(fields)) * MILLISECOND,
         in_flight=fields[IN_FLIGHT] if len(fields) > IN_FLIGHT else 0,
+        missing=int(_text(device / "md/degraded") or 0),
+        filled=_share(_text(device / "md/sync_completed")),
         remote=remote,
     )
+
+
+def _share(text: str) -> float | None:
+    """The kernel's "done / all" in sectors (Documentation/admin-guide/md.rst, sync_completed)."""
+    done, _, whole = text.partition(" / ")
+    return int(done) / int(whole) if whole.isdecimal() and int(whole) else None
 
 
 def _met_error(place: Path, device: Path, root: Path) -> bool:

@@ -17,6 +17,7 @@ class StorageState(StrEnum):
     READ_ONLY = "read-only"
     STUCK = "stuck"  # requests wait, and none is answered
     FULL = "full"
+    DEGRADED = "degraded"  # a mirror runs on one of its disks
     SLOW = "slow"
     NEARLY_FULL = "nearly full"
     OK = "ok"
@@ -24,4 +25,4 @@ class StorageState(StrEnum):
 
 
 # In these a guest that waits for its storage can go on.
-FIT = frozenset({StorageState.OK, StorageState.NEARLY_FULL, StorageState.SLOW})
+FIT = frozenset({StorageState.OK, StorageState.NEARLY_FULL, StorageState.SLOW, StorageState.DEGRADED})

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from flashvisor.errors import FlashvisorError
 from flashvisor.model.export import parse_export
+from flashvisor.node.mirror import find_mirror
 from flashvisor.node.network import plan_network
 from flashvisor.node.plan import Action, Desired, ServerFacts, Verb
 from flashvisor.node.storage import find_disk, kind_of, needs_format, storage_label
@@ -23,10 +24,12 @@ from flashvisor.node.storage import find_disk, kind_of, needs_format, storage_la
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from flashvisor.model.site import Storage
     from flashvisor.node.keeper import Keeper
     from flashvisor.node.machine import Machine
     from flashvisor.node.problems import Problems
     from flashvisor.node.settings import Settings
+    from flashvisor.node.storage import DataDisk
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +103,24 @@ def mount_storage(name: str, wish: Desired, hands: Hands) -> None:
     if storage.nfs is not None:
         hands.machine.mount_export(parse_export(storage.nfs), place)
         return
-    disk = find_disk(name, storage, hands.machine.disks())
+    disk = open_disk(name, storage, hands)
     if needs_format(name, disk):
         hands.machine.format(Path(disk.device), storage_label(name))
     hands.machine.mount(Path(disk.device), place, kind_of(disk))
+
+
+def open_disk(name: str, storage: Storage, hands: Hands) -> DataDisk:
+    """Returns a storage's disk; a mirror runs from then on, on what there is of it.
+
+    Raises:
+        NoDataDiskError: the server has no such disk.
+        ForeignDataError: a half of a mirror holds something else; it was not touched.
+        CommandFailedError: mdadm failed.
+    """
+    disks = hands.machine.disks()
+    if storage.raid1 is not None:
+        return hands.machine.mirror(find_mirror(name, storage.raid1, disks))
+    return find_disk(name, storage, disks)
 
 
 def _first_card(machine: Machine) -> str | None:

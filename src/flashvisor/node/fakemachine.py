@@ -11,6 +11,7 @@ Example::
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -22,7 +23,7 @@ from flashvisor.host.flashhealth import Health
 from flashvisor.host.netlink import Address
 from flashvisor.host.volume import Reading
 from flashvisor.model.slot import Slot
-from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
+from flashvisor.node.storage import FILESYSTEM, MEMBER, DataDisk, names_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from flashvisor.host.tpm import Quote
     from flashvisor.model.export import Export
     from flashvisor.model.site import Storage
+    from flashvisor.node.mirror import Mirror
     from flashvisor.node.network import NetworkPlan
     from flashvisor.node.probes import Target
 
@@ -86,6 +88,8 @@ class FakeMachine:
         self.formatted: list[str] = []
         self.damaged: set[str] = set()
         self.exports: set[Export] = set()
+        self.mirrors: dict[str, frozenset[str]] = {}
+        self._arrays: dict[str, DataDisk] = {}
         self.variables = EfiVars(Path("/nonexistent"))
         self.signed: dict[str, bytes] = {}
         self.slots: dict[Slot, SlotDevice] = {}
@@ -136,23 +140,33 @@ class FakeMachine:
 
     def format(self, device: Path, label: str) -> None:
         """Puts a file system's signature on a disk."""
-        old = self._disks[str(device)]
+        place = self._arrays if str(device) in self._arrays else self._disks
         self.formatted.append(str(device))
         signature = Signature(kind=FILESYSTEM, label=label)
-        self._disks[str(device)] = DataDisk(
-            old.device, old.names, serial=old.serial, model=old.model, size=old.size, signature=signature
-        )
+        place[str(device)] = replace(place[str(device)], signature=signature, blank=False)
 
     def pull(self, device: str) -> DataDisk:
         """Takes a disk out; what was mounted from it stays mounted, and does not work. `put` puts it in again."""
+        self.mirrors = {array: halves - {device} for array, halves in self.mirrors.items()}
         for place, mounted in self._mounts.items():
-            if mounted == device:
+            if mounted == device or self.mirrors.get(mounted) == frozenset():
                 self.volumes[place] = Reading(size=0, free=0, present=False)
         return self._disks.pop(device)
 
     def put(self, disk: DataDisk) -> None:
         """Puts a disk in."""
         self._disks[disk.device] = disk
+
+    def mirror(self, found: Mirror) -> DataDisk:
+        """Marks the disks as halves; what the mirror holds stays with its name, whichever halves there are."""
+        both = (*found.members, *found.blanks)
+        for disk in both:
+            self._disks[disk.device] = replace(disk, signature=Signature(MEMBER, f"any:{found.label}"), blank=False)
+        device = f"/dev/fake-{found.label}"
+        self.mirrors[device] = frozenset(disk.device for disk in both)
+        size = min(disk.size for disk in both)
+        fresh = DataDisk(device, frozenset({device}), serial="", model="", size=size, blank=True)
+        return self._arrays.setdefault(device, fresh)
 
     def mount_export(self, export: Export, place: Path) -> None:
         """Makes the directory, if the export is one of `exports`."""
@@ -181,8 +195,9 @@ class FakeMachine:
         device = self._mounts.get(str(place))
         if device is None or str(place) in self.volumes:
             return self.volumes.get(str(place)) if device else None
-        size = self._disks[device].size if device in self._disks else 64 * GIB
-        return Reading(size=size, free=size // 2)
+        disk = self._disks.get(device) or self._arrays.get(device)
+        size = disk.size if disk else 64 * GIB
+        return Reading(size=size, free=size // 2, missing=2 - len(self.mirrors.get(device, (1, 2))))
 
     def configure(self, wish: NetworkPlan) -> None:
         """Notes the networks."""

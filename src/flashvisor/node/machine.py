@@ -26,6 +26,7 @@ from flashvisor.host import (
     e2fs,
     facts,
     flashhealth,
+    mdadm,
     mount,
     mtools,
     netlink,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from flashvisor.host.systemd import Power
     from flashvisor.model.export import Export
     from flashvisor.model.site import Storage
+    from flashvisor.node.mirror import Mirror
     from flashvisor.node.network import NetworkPlan
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,9 @@ class Machine(Protocol):
 
     def mount_export(self, export: Export, place: Path) -> None:
         """Mounts a storage that an NFS server exports."""
+
+    def mirror(self, found: Mirror) -> DataDisk:
+        """Has a mirror run on all of its disks that are there; returns it as one disk."""
 
     def unmount(self, place: Path, *, lazy: bool = False) -> None:
         """Unmounts a storage; with `lazy` also one that is in use, because its disk is gone."""
@@ -215,10 +220,29 @@ class RealMachine:
         if not mount.is_mounted(place):
             nfs.mount_export(export, place)
 
+    def mirror(self, found: Mirror) -> DataDisk:
+        """Makes or assembles it, unless it runs; takes out what is not named, and in what is not in it.
+
+        A new one holds nothing, whatever would be read from it. The kernel never lets go of the last good half.
+        """
+        members, blanks = ([Path(disk.device) for disk in disks] for disks in (found.members, found.blanks))
+        if found.is_new:
+            return replace(_unprobed(block.disk_facts(mdadm.create(found.label, blanks)), {}), blank=True)
+        array = mdadm.array_of(members) or mdadm.assemble(members)
+        named = {device.name: device for device in (*members, *blanks)}
+        for other in mdadm.members(array) - named.keys():
+            mdadm.take_out(array, Path("/dev") / other)
+        for name in sorted(named.keys() - mdadm.members(array)):
+            mdadm.add(array, named[name])
+        return _probed(_unprobed(block.disk_facts(array), {}))
+
     def unmount(self, place: Path, *, lazy: bool = False) -> None:
-        """Unmounts, if it is mounted."""
+        """Unmounts, if it is mounted; a mirror under it is ended, so that its disks are free."""
         if mount.is_mounted(place):
+            array = Path(mount.parse_mountinfo(mount.MOUNTINFO.read_text())[str(place)])
             mount.unmount(place, lazy=lazy)
+            if mdadm.is_array(array) and not lazy:
+                mdadm.stop(array)
 
     def volume(self, place: Path) -> volume.Reading | None:
         """Asks the kernel."""

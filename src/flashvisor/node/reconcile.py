@@ -38,7 +38,7 @@ from flashvisor.node.guestfiles import Places
 from flashvisor.node.images import ImageStore, Library
 from flashvisor.node.inforce import desired_of, read_in_force, write_in_force
 from flashvisor.node.plan import NETWORKS, Action, Desired, ServerFacts, Verb, check_server, missing_images, plan
-from flashvisor.node.storage import on_disks
+from flashvisor.node.storage import single_disks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,7 +156,7 @@ class Reconciler:
         if wish is None or not wish.site.storage:
             return True
         with self._change("the start of the storage", wait=True):
-            self._hands.machine.wait_for_disks(on_disks(wish.site).values(), limit)
+            self._hands.machine.wait_for_disks(single_disks(wish.site.storage.values()), limit)
             if any(storage.nfs for storage in wish.site.storage.values()):
                 self._hands.machine.wait_for_uplink(limit)
             actions = [Action(Verb.MOUNT, name) for name in wish.site.storage]

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 
 from flashvisor.errors import ForeignDataError, NoDataDiskError
 from flashvisor.model.names import guest_storage
+from flashvisor.model.site import Storage
 from flashvisor.model.size import show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from flashvisor.host.blkid import Signature
-    from flashvisor.model.site import Site, Storage
+    from flashvisor.model.site import Site
 
 FILESYSTEM = "ext4"  # what blank disks get
+MEMBER = "linux_raid_member"  # libblkid's word for a half of a mirror
 XFS = "xfs"  # taken where its owner gave it our label; the server carries no tool that makes or mends it
 MOUNT_OPTIONS = {
     FILESYSTEM: "noatime,nodev,nosuid,noexec,errors=remount-ro",
@@ -57,6 +59,27 @@ def storage_label(name: str) -> str:
         return label
     # A hash after an underscore, which cannot stand in a name: the two forms never meet.
     return f"{label[:9]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def mirror_label(disk: DataDisk) -> str:
+    """Returns the name of the mirror of ours that a disk is a half of; "" if it is none."""
+    signature = disk.signature
+    if signature is None or signature.kind != MEMBER:
+        return ""
+    # mdadm writes HOST:NAME where a host is known.
+    label = signature.label.rpartition(":")[2]
+    return label if label.startswith(LABEL_PREFIX) else ""
+
+
+def single_disks(storages: Iterable[Storage]) -> tuple[Storage, ...]:
+    """Returns a wish for each disk that storages name: two for a mirror, none for what is on the network."""
+    found: list[Storage] = []
+    for each in storages:
+        if each.raid1 is not None:
+            found += [Storage(serial=serial) for serial in each.raid1]
+        elif each.nfs is None:
+            found.append(each)
+    return tuple(found)
 
 
 def kind_of(disk: DataDisk) -> str:
@@ -119,6 +142,8 @@ def use_of(disk: DataDisk) -> str:
     signature = disk.signature
     if signature is None:
         return "empty" if disk.blank else "foreign data"
+    if half := mirror_label(disk):
+        return f"storage {half.removeprefix(LABEL_PREFIX)}, half of a mirror"
     ours = signature.kind in MOUNT_OPTIONS and signature.label.startswith(LABEL_PREFIX)
     return f"storage {signature.label.removeprefix(LABEL_PREFIX)}" if ours else "foreign data"
 
@@ -139,6 +164,8 @@ def storages_of(site: Site, guest: str, places: Mapping[str, str], path: str = "
 
 def names_disk(wish: Storage, disk: DataDisk) -> bool:
     """Tells whether a storage means a disk, by its serial number or one of its names under /dev."""
+    if wish.raid1 is not None:
+        return disk.serial in wish.raid1
     if wish.serial is not None:
         return disk.serial == wish.serial
     return wish.device in disk.names

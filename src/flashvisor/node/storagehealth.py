@@ -85,8 +85,15 @@ def words(name: str, health: Health) -> str:
     return {
         StorageState.READ_ONLY: f"{about}: its file system met an error, and takes no more writes",
         StorageState.STUCK: f"{about}: {reading.in_flight} requests wait, none was answered for {health.silent:.0f} s",
+        StorageState.DEGRADED: f"{about}: {_degraded(reading)}",
         StorageState.SLOW: f"{about}: a read or write takes {health.latency:.1f} s",
     }.get(health.state, room)
+
+
+def _degraded(reading: Reading) -> str:
+    if reading.filled is None:
+        return "it lies on one disk only, and the other one failed or is not there"
+    return "it lies on one disk, and the other one is being filled again"
 
 
 def waiting_words(waiting: Sequence[str], in_the_way: Sequence[str] = ()) -> str:
@@ -112,6 +119,7 @@ def _state(was: StorageState, now: Reading, latency: float, silent: float) -> St
         (StorageState.READ_ONLY, now.read_only),
         (StorageState.STUCK, silent >= STUCK_AFTER),
         (StorageState.FULL, now.free < full),
+        (StorageState.DEGRADED, now.missing > 0),
         (StorageState.SLOW, latency >= (SLOW_LEAVES if was is StorageState.SLOW else SLOW)),
         (StorageState.NEARLY_FULL, now.free < now.size * (NEARLY_FULL_LEAVES if tight else NEARLY_FULL)),
     )

@@ -23,6 +23,7 @@ from flashvisor.errors import (
     DiskFaultError,
     FlashvisorError,
     NodeError,
+    StorageDegradedError,
     StorageFullError,
     StorageGoneError,
     StorageNearlyFullError,
@@ -60,6 +61,7 @@ PROBLEMS: dict[StorageState, type[NodeError]] = {
     StorageState.READ_ONLY: StorageReadOnlyError,
     StorageState.STUCK: StorageSlowError,
     StorageState.FULL: StorageFullError,
+    StorageState.DEGRADED: StorageDegradedError,
     StorageState.SLOW: StorageSlowError,
     StorageState.NEARLY_FULL: StorageNearlyFullError,
 }

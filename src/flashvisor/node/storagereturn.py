@@ -19,14 +19,17 @@ from flashvisor.errors import NoDataDiskError
 from flashvisor.model.export import parse_export
 from flashvisor.model.storagestate import StorageState
 from flashvisor.node.anew import end_anew, held
-from flashvisor.node.storage import find_disk, kind_of, needs_format
+from flashvisor.node.carryout import open_disk
+from flashvisor.node.mirror import find_mirror
+from flashvisor.node.storage import find_disk, kind_of, needs_format, single_disks
 
 if TYPE_CHECKING:
     from flashvisor.guests.driver import Driver
-    from flashvisor.model.site import Site
+    from flashvisor.model.site import Site, Storage
     from flashvisor.node.carryout import Hands
+    from flashvisor.node.storage import DataDisk
 
-RETURNING = frozenset({StorageState.GONE, StorageState.READ_ONLY})
+RETURNING = frozenset({StorageState.GONE, StorageState.READ_ONLY, StorageState.DEGRADED})
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ def may_return(name: str, site: Site, lost: Lost, hands: Hands) -> bool:
     if storage.nfs is not None:
         # What is mounted comes back by itself when its server does.
         return not hands.machine.is_mounted(hands.settings.storage(name))
+    if lost.state is StorageState.DEGRADED:
+        return hands.machine.wait_for_disks(single_disks([storage]), 0)
     return not lost.hindered and hands.machine.wait_for_disks([storage], 0)
 
 
@@ -67,15 +72,28 @@ def bring_back(name: str, site: Site, lost: Lost, hands: Hands, driver: Driver) 
     if storage.nfs is not None:
         hands.machine.mount_export(parse_export(storage.nfs), place)
         return
-    disk = find_disk(name, storage, hands.machine.disks())
-    if needs_format(name, disk):
-        raise NoDataDiskError(
-            f"storage.{name}: {disk.device} is blank, so it is not the disk that was lost. It was not touched",
-            next_step="Put the lost disk back; or apply the site again to take this one in its place.",
-        )
+    if lost.state is StorageState.DEGRADED:
+        open_disk(name, storage, hands)
+        return
+    _need_the_same(name, storage, hands.machine.disks())
     with held(hands.keeper, lost.waiting):
         for guest in lost.waiting:
             end_anew(hands.keeper, driver, guest)
         # Of a disk that is gone, the old mount cannot be ended while somebody has a file open there.
         hands.machine.unmount(place, lazy=lost.state is StorageState.GONE)
+        disk = open_disk(name, storage, hands)
         hands.machine.mount(Path(disk.device), place, kind_of(disk))
+
+
+def _need_the_same(name: str, storage: Storage, disks: tuple[DataDisk, ...]) -> None:
+    if storage.raid1 is not None:
+        blanks = find_mirror(name, storage.raid1, disks)
+        blank = blanks.blanks[0] if blanks.is_new else None
+    else:
+        disk = find_disk(name, storage, disks)
+        blank = disk if needs_format(name, disk) else None
+    if blank:
+        raise NoDataDiskError(
+            f"storage.{name}: {blank.device} is blank, so it is not the disk that was lost. It was not touched",
+            next_step="Put the lost disk back; or apply the site again to take this one in its place.",
+        )

@@ -64,6 +64,16 @@ def test_a_device_that_was_pulled(root: Path) -> None:
     assert (found.answered, found.in_flight) == (0, 0)
 
 
+def test_a_mirror_says_how_much_of_it_works(root: Path) -> None:
+    (root / "sys/devices/nvme0n1/md").mkdir()
+    (root / "sys/devices/nvme0n1/md/degraded").write_text("1\n")
+    (root / "sys/devices/nvme0n1/md/sync_completed").write_text("none\n")
+    found = look(root, NUMBER, root)
+    assert (found.missing, found.filled) == (1, None)
+    (root / "sys/devices/nvme0n1/md/sync_completed").write_text("250 / 1000\n")
+    assert look(root, NUMBER, root).filled == pytest.approx(0.25)
+
+
 def test_where_nothing_answers(root: Path) -> None:
     assert look(root / "none", NUMBER, root) == Reading(size=0, free=0, present=False)
 

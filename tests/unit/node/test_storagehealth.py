@@ -37,6 +37,9 @@ def test_a_calm_storage_is_ok() -> None:
         ({"free": 5 * GIB}, StorageState.OK),
         ({"read_only": True, "free": 0}, StorageState.READ_ONLY),
         ({"present": False, "read_only": True}, StorageState.GONE),
+        ({"missing": 1}, StorageState.DEGRADED),
+        ({"missing": 1, "answered": 1010, "waited": 11.0}, StorageState.DEGRADED),
+        ({"missing": 1, "free": 0}, StorageState.FULL),
         ({"answered": 1010, "waited": 11.0}, StorageState.SLOW),
         ({"answered": 1010, "waited": 10.9}, StorageState.OK),
         ({"answered": 1010, "waited": 11.0, "free": 0}, StorageState.FULL),
@@ -95,6 +98,10 @@ def test_requests_that_only_now_wait_do_not_count_as_long() -> None:
         (after(StorageState.OK, CALM, free=GIB), "storage main is nearly full: 1 GiB of 100 GiB are free"),
         (judge(None, None, 0.0), "storage main is gone: it is not mounted"),
         (after(StorageState.OK, CALM, present=False), "storage main is gone: its disk is not there any more"),
+        (
+            after(StorageState.OK, CALM, missing=1, filled=0.5),
+            "storage main is degraded: it lies on one disk, and the other one is being filled again",
+        ),
         (after(StorageState.OK, CALM, answered=1001, waited=3.5), "storage main is slow: a read or write takes 2.5 s"),
     ],
 )

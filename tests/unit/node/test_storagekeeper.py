@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import HypervisorError, NfsError
+from flashvisor.errors import ForeignDataError, HypervisorError, NfsError
 from flashvisor.guests.driver import DiskFault
 from flashvisor.guests.supervise import Wish
 from flashvisor.host.blkid import Signature
@@ -20,7 +20,7 @@ from flashvisor.model.guest import GuestState
 from flashvisor.model.storagestate import StorageState
 from flashvisor.node.fakemachine import FakeMachine, blank_disk
 from flashvisor.node.storagekeeper import StorageKeeper, Surroundings
-from sim.nodekit import SECOND_GUEST, SITE, Server, server
+from sim.nodekit import SECOND_GUEST, SITE, Server, request, server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -464,3 +464,88 @@ def test_an_export_that_cannot_be_mounted_is_no_site(tmp_path: Path) -> None:
         with pytest.raises(NfsError):
             made.bring_up(NFS_SITE)
         assert made.reconciler.now is None
+
+
+MIRROR_SITE = SITE.replace('serial = "data0"', 'raid1 = ["A", "B"]')
+HALF = "/dev/fake-B"
+
+
+@pytest.fixture
+def mirrored(tmp_path: Path) -> Iterator[Server]:
+    with server(tmp_path, machine=FakeMachine((blank_disk("A"), blank_disk("B")))) as made:
+        made.bring_up(MIRROR_SITE)
+        yield made
+
+
+def test_a_mirror_that_loses_a_half_runs_on_says_so_and_takes_it_in_again(mirrored: Server) -> None:
+    assert mirrored.storages.look()
+    disk = mirrored.machine.pull(HALF)
+    mirrored.storages.look()
+    assert problems(mirrored) == (
+        "FV-NODE-069: storage main is degraded: it lies on one disk only, and the other one failed or is not there"
+    )
+    assert state(mirrored) is GuestState.RUNNING
+    mirrored.machine.put(replace(disk, device="/dev/fake-again"))
+    for _ in range(2):
+        mirrored.clock[0] += 2
+        mirrored.storages.look()
+    assert problems(mirrored) == ""
+    assert mirrored.keeper.record("hello").restarts == 0
+    assert mirrored.machine.formatted == ["/dev/fake-fv-main"]
+
+
+def test_a_new_disk_is_taken_into_a_mirror_when_the_site_names_it_and_guests_run_on(mirrored: Server) -> None:
+    mirrored.machine.pull(HALF)
+    mirrored.machine.put(blank_disk("C"))
+    for _ in range(3):
+        mirrored.clock[0] += 60
+        mirrored.storages.look()
+    assert mirrored.machine.disks()[-1] == blank_disk("C")
+    assert "FV-NODE-069" in problems(mirrored)
+    mirrored.reconciler.apply(request(MIRROR_SITE.replace('"B"', '"C"')))
+    mirrored.reconciler.confirm()
+    assert mirrored.storages.look()
+    assert problems(mirrored) == ""
+    assert mirrored.keeper.record("hello").restarts == 0
+    assert state(mirrored) is GuestState.RUNNING
+
+
+def test_a_foreign_disk_named_for_a_mirror_is_refused_before_anything_happens(mirrored: Server) -> None:
+    mirrored.machine.pull(HALF)
+    foreign = replace(blank_disk("C"), blank=False)
+    mirrored.machine.put(foreign)
+    with pytest.raises(ForeignDataError):
+        mirrored.reconciler.apply(request(MIRROR_SITE.replace('"B"', '"C"')))
+    assert mirrored.machine.disks()[-1] == foreign
+    assert state(mirrored) is GuestState.RUNNING
+
+
+def test_a_mirror_that_lost_both_halves_comes_back_with_one(mirrored: Server) -> None:
+    first, second = mirrored.machine.pull("/dev/fake-A"), mirrored.machine.pull(HALF)
+    stall(mirrored)
+    mirrored.storages.look()
+    assert "FV-NODE-064" in problems(mirrored)
+    mirrored.machine.put(second)
+    for _ in range(2):
+        mirrored.clock[0] += 60
+        mirrored.storages.look()
+    wait_for(lambda: state(mirrored) is GuestState.RUNNING)
+    assert "FV-NODE-069" in problems(mirrored)
+    mirrored.machine.put(first)
+    for _ in range(2):
+        mirrored.clock[0] += 60
+        mirrored.storages.look()
+    assert problems(mirrored) == ""
+    assert mirrored.machine.formatted == ["/dev/fake-fv-main"]
+
+
+def test_blank_disks_in_place_of_a_whole_mirror_are_not_taken(mirrored: Server) -> None:
+    mirrored.machine.pull("/dev/fake-A")
+    mirrored.machine.pull(HALF)
+    mirrored.machine.put(blank_disk("A"))
+    mirrored.machine.put(blank_disk("B"))
+    for _ in range(3):
+        mirrored.clock[0] += 60
+        mirrored.storages.look()
+    assert mirrored.machine.disks() == (blank_disk("A"), blank_disk("B"))
+    assert "is blank, so it is not the disk that was lost" in problems(mirrored)

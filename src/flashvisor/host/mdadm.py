@@ -3,7 +3,7 @@
 Example::
 
     array = create("fv-main", [Path("/dev/sda"), Path("/dev/sdb")])     # Path("/dev/md0")
-    array = array_of([Path("/dev/sda")]) or assemble([Path("/dev/sda"), Path("/dev/sdb")])
+    array = array_of([Path("/dev/sda")]) or assemble([Path("/dev/sda"), Path("/dev/sdb")], insist=True)
     add(array, Path("/dev/sdc"))
     stop(array)
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flashvisor.errors import CommandFailedError
 from flashvisor.host.run import run
 
 if TYPE_CHECKING:
@@ -68,14 +69,24 @@ def create(name: str, devices: Sequence[Path]) -> Path:
     return array
 
 
-def assemble(devices: Sequence[Path]) -> Path:
+def assemble(devices: Sequence[Path], *, insist: bool) -> Path:
     """Starts an array from what is left of it; of halves that differ, the newer one counts.
 
+    Args:
+        devices: Those that are there.
+        insist: Start it also from one half that does not know of the other one's end, and so may be the older one.
+
     Raises:
-        CommandFailedError: mdadm or the kernel refused.
+        CommandFailedError: mdadm or the kernel refused, or a half is missing that should not be.
     """
     array = _free()
-    run(["mdadm", "--assemble", array, "--run", "--homehost=any", *devices], timeout=TIMEOUT)
+    word = ["--run"] if insist else []
+    try:
+        run(["mdadm", "--assemble", array, *word, "--homehost=any", *devices], timeout=TIMEOUT)
+    except CommandFailedError:
+        if is_array(array):
+            stop(array)
+        raise
     return array
 
 

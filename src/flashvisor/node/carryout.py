@@ -109,8 +109,14 @@ def mount_storage(name: str, wish: Desired, hands: Hands) -> None:
     hands.machine.mount(Path(disk.device), place, kind_of(disk))
 
 
-def open_disk(name: str, storage: Storage, hands: Hands) -> DataDisk:
+def open_disk(name: str, storage: Storage, hands: Hands, *, insist: bool = True) -> DataDisk:
     """Returns a storage's disk; a mirror runs from then on, on what there is of it.
+
+    Args:
+        name: The storage.
+        storage: Its table.
+        hands: What does it.
+        insist: Run a mirror also on one half that may be the older one, as it may be at boot.
 
     Raises:
         NoDataDiskError: the server has no such disk.
@@ -119,7 +125,7 @@ def open_disk(name: str, storage: Storage, hands: Hands) -> DataDisk:
     """
     disks = hands.machine.disks()
     if storage.raid1 is not None:
-        return hands.machine.mirror(find_mirror(name, storage.raid1, disks))
+        return hands.machine.mirror(find_mirror(name, storage.raid1, disks), insist=insist)
     return find_disk(name, storage, disks)
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from flashvisor.errors import DamagedDiskError, NfsError, NoTpmError
+from flashvisor.errors import CommandFailedError, DamagedDiskError, NfsError, NoTpmError
 from flashvisor.host.blkid import Signature
 from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
@@ -157,8 +157,10 @@ class FakeMachine:
         """Puts a disk in."""
         self._disks[disk.device] = disk
 
-    def mirror(self, found: Mirror) -> DataDisk:
+    def mirror(self, found: Mirror, *, insist: bool) -> DataDisk:
         """Marks the disks as halves; what the mirror holds stays with its name, whichever halves there are."""
+        if found.missing and not self.mirrors.get(f"/dev/fake-{found.label}") and not insist:
+            raise CommandFailedError("mdadm: assembled from 1 drive - need all 2 to start it")
         both = (*found.members, *found.blanks)
         for disk in both:
             self._disks[disk.device] = replace(disk, signature=Signature(MEMBER, f"any:{found.label}"), blank=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -108,8 +108,11 @@ class Machine(Protocol):
     def mount_export(self, export: Export, place: Path) -> None:
         """Mounts a storage that an NFS server exports."""
 
-    def mirror(self, found: Mirror) -> DataDisk:
-        """Has a mirror run on all of its disks that are there; returns it as one disk."""
+    def mirror(self, found: Mirror, *, insist: bool) -> DataDisk:
+        """Has a mirror run on its disks that are there; returns it as one disk.
+
+        With `insist` also on one half alone that may be the older one.
+        """
 
     def unmount(self, place: Path, *, lazy: bool = False) -> None:
         """Unmounts a storage; with `lazy` also one that is in use, because its disk is gone."""
@@ -220,7 +223,7 @@ class RealMachine:
         if not mount.is_mounted(place):
             nfs.mount_export(export, place)
 
-    def mirror(self, found: Mirror) -> DataDisk:
+    def mirror(self, found: Mirror, *, insist: bool) -> DataDisk:
         """Makes or assembles it, unless it runs; takes out what is not named, and in what is not in it.
 
         A new one holds nothing, whatever would be read from it. The kernel never lets go of the last good half.
@@ -228,7 +231,7 @@ class RealMachine:
         members, blanks = ([Path(disk.device) for disk in disks] for disks in (found.members, found.blanks))
         if found.is_new:
             return replace(_unprobed(block.disk_facts(mdadm.create(found.label, blanks)), {}), blank=True)
-        array = mdadm.array_of(members) or mdadm.assemble(members)
+        array = mdadm.array_of(members) or mdadm.assemble(members, insist=insist)
         named = {device.name: device for device in (*members, *blanks)}
         for other in mdadm.members(array) - named.keys():
             mdadm.take_out(array, Path("/dev") / other)
@@ -241,8 +244,10 @@ class RealMachine:
         if mount.is_mounted(place):
             array = Path(mount.parse_mountinfo(mount.MOUNTINFO.read_text())[str(place)])
             mount.unmount(place, lazy=lazy)
-            if mdadm.is_array(array) and not lazy:
-                mdadm.stop(array)
+            if mdadm.is_array(array):
+                # A dead one that somebody still has open ends later, and keeps the mirror from running until then.
+                with suppress(*((CommandFailedError,) if lazy else ())):
+                    mdadm.stop(array)
 
     def volume(self, place: Path) -> volume.Reading | None:
         """Asks the kernel."""

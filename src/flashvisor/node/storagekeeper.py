@@ -144,7 +144,7 @@ class StorageKeeper:
             for name in site.storage:
                 lost = self._lost(site, name, waiting)
                 self._tell(name, lost)
-                if lost.state in RETURNING:
+                if lost.state in RETURNING and not self._is_being_filled(name):
                     self._try_return(site, name, lost)
             self._forget(site, waiting)
             for name, fault in waiting.items():
@@ -236,6 +236,10 @@ class StorageKeeper:
             self._hands.problems.clear(about)
             self._told.pop(about)
 
+    def _is_being_filled(self, name: str) -> bool:
+        reading = self._health[name].reading
+        return reading is not None and reading.filled is not None
+
     def _try_return(self, site: Site, name: str, lost: Lost) -> None:
         history = self._returns.get(name, History())
         if history.ended is None or history.started is not None:
@@ -252,9 +256,10 @@ class StorageKeeper:
             self._hands.problems.tell(f"{Verb.MOUNT} {name}", error)
             self._returns[name] = note_end(history, self._now())
             return
-        log.info("storage %s is mounted again", name)
+        log.info("storage %s is there again", name)
         self._clear_consequences(site, name)
-        self._waits.mark_stale(lost.running)
+        if lost.state is StorageState.GONE:
+            self._waits.mark_stale(lost.running)
         self._returns[name] = note_start(history, self._now())
 
     def _clear_consequences(self, site: Site, name: str) -> None:

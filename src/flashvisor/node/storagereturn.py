@@ -81,7 +81,8 @@ def bring_back(name: str, site: Site, lost: Lost, hands: Hands, driver: Driver) 
             end_anew(hands.keeper, driver, guest)
         # Of a disk that is gone, the old mount cannot be ended while somebody has a file open there.
         hands.machine.unmount(place, lazy=lost.state is StorageState.GONE)
-        disk = open_disk(name, storage, hands)
+        # Nobody is in a hurry: of a mirror that lost both halves, the older one alone is not taken for the newer.
+        disk = open_disk(name, storage, hands, insist=False)
         hands.machine.mount(Path(disk.device), place, kind_of(disk))
 
 

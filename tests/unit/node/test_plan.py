@@ -14,8 +14,9 @@ from flashvisor.errors import (
     NoSuchCardError,
     NotEnoughMemoryError,
 )
+from flashvisor.host.blkid import Signature
 from flashvisor.node.fakemachine import blank_disk
-from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, check_server, missing_images, plan
+from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, Verb, check_server, missing_images, plan
 from sim.nodekit import GIB, SECOND_GUEST, SITE, desired, facts, sha256, uki
 
 MIB = 1 << 20
@@ -81,6 +82,45 @@ def test_a_storage_that_moves_to_another_disk_takes_its_guests_along() -> None:
         "mount main",
         "start hello",
     ]
+
+
+def test_a_storage_on_the_network_needs_no_disk() -> None:
+    new = desired(SITE.replace('serial = "data0"', 'nfs = "nas.example:/vm"'))
+    server = facts(disks=())
+    assert check_server(new, server) == []
+    assert steps(plan(None, new, server)) == ["configure networks", "mount main", "start hello"]
+    (mount,) = [action for action in plan(None, new, server) if action.verb is Verb.MOUNT]
+    assert mount.detail == "nas.example:/vm by NFS"
+    moved = desired(SITE.replace('serial = "data0"', 'nfs = "other.example:/vm"'))
+    assert steps(plan(new, moved, replace(UP, disks=()))) == ["stop hello", "unmount main", "mount main", "start hello"]
+
+
+def test_a_mirror_is_made_of_two_blank_disks_and_takes_a_third_without_stopping_anybody() -> None:
+    new = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "B"]'))
+    a, b, c = (blank_disk(serial) for serial in "ABC")
+    server = facts(disks=(a, b))
+    assert check_server(new, server) == []
+    assert steps(plan(None, new, server)) == ["configure networks", "format main", "mount main", "start hello"]
+    half = replace(a, blank=False, signature=Signature("linux_raid_member", "any:fv-main"))
+    mended = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "C"]'))
+    running = replace(UP, disks=(half, c))
+    assert steps(plan(new, mended, running)) == ["format main", "mount main"]
+    other = desired(SITE.replace('serial = "data0"', 'raid1 = ["C", "D"]'))
+    assert steps(plan(new, other, replace(UP, disks=(c, blank_disk("D"))))) == [
+        "stop hello",
+        "unmount main",
+        "format main",
+        "mount main",
+        "start hello",
+    ]
+
+
+def test_a_foreign_disk_is_told_also_where_it_shall_join_a_mirror_that_runs() -> None:
+    half = replace(blank_disk("A"), blank=False, signature=Signature("linux_raid_member", "any:fv-main"))
+    wish = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "B"]'))
+    foreign = replace(blank_disk("B"), blank=False)
+    assert [type(error) for error in check_server(wish, replace(UP, disks=(half, foreign)))] == [ForeignDataError]
+    assert check_server(wish, replace(UP, disks=(half,))) == []
 
 
 def test_nothing_wished_stops_all() -> None:

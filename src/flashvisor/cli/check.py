@@ -56,8 +56,9 @@ def describe(source: SiteSource) -> tuple[Thing, ...]:
     leases = assign_addresses(site)
     things = [Thing(kind="node", name=site.node.name, summary=f"uplink {site.node.uplink.address}")]
     for name, storage in site.storage.items():
-        disk = f"serial {storage.serial}" if storage.serial else str(storage.device)
-        things.append(Thing(kind="storage", name=name, summary=f"the disk with {disk}" if storage.serial else disk))
+        disk = f"the disk with serial {storage.serial}" if storage.serial else storage.device
+        mirror = f"a mirror of the disks with serials {' and '.join(storage.raid1)}" if storage.raid1 else ""
+        things.append(Thing(kind="storage", name=name, summary=disk or mirror or f"NFS: {storage.nfs}"))
     for name, network in site.network.items():
         things.append(Thing(kind="network", name=name, summary=_network(site, network)))
     for name, path in source.images.items():

@@ -14,14 +14,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flashvisor.errors import ImageNotUploadedError, NodeError, NoSuchCardError, NotEnoughMemoryError
+from flashvisor.api.types import ImageKind
+from flashvisor.errors import (
+    ForeignDataError,
+    ImageNotUploadedError,
+    NoApplianceError,
+    NodeError,
+    NoSuchCardError,
+    NotEnoughMemoryError,
+)
 from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
 from flashvisor.model.wiring import is_card, uplink_mac, uplink_of
 from flashvisor.node.cards import resolve_cards
+from flashvisor.node.mirror import find_mirror
 from flashvisor.node.network import NetworkPlan, moves_uplink, plan_network
-from flashvisor.node.storage import DataDisk, find_disk, needs_format
+from flashvisor.node.storage import DataDisk, find_disk, needs_format, on_disks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,6 +123,7 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
     """
     before, after = _guest_keys(current), _guest_keys(wish)
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    changed |= before.keys() & after.keys() & _moved(current, wish)
     # Right after boot, or after a restart of the agent, a running guest of the site is one that was found again.
     stops = facts.running & (changed | (facts.running - after.keys()))
     return [
@@ -126,11 +136,12 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
 
 
 def _storage_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
-    for name, storage in site.storage.items():
-        if name not in facts.mounted:
-            try:
-                needs_format(name, find_disk(name, storage, facts.disks))
-            except NodeError as error:
+    for name, storage in on_disks(site).items():
+        try:
+            _to_be_made(name, storage, facts.disks)
+        except NodeError as error:
+            # Of what is mounted only a mirror can get another disk.
+            if name not in facts.mounted or (storage.raid1 and isinstance(error, ForeignDataError)):
                 yield error
 
 
@@ -141,6 +152,9 @@ def _image_errors(wish: Desired, facts: ServerFacts) -> Iterator[NodeError]:
             yield ImageNotUploadedError(f"guest.{name}: the request does not say which bytes image '{guest.image}' is")
         elif ref.sha256 not in facts.images:
             yield ImageNotUploadedError(f"guest.{name}: image '{guest.image}' ({ref.sha256}) is not on this server")
+        if ref is not None and guest.appliance and ref.kind != ImageKind.APPLIANCE:
+            what = f"guest.{name}.appliance: expected an appliance, image '{guest.image}' is a {ref.kind} image"
+            yield NoApplianceError(what)
 
 
 def _card_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
@@ -179,7 +193,7 @@ def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, .
         tuple(lease for lease in leases if lease.guest == name),
         resolve_cards(desired.site, name),
         _bridge_macs(desired.site, guest),
-        (storage, desired.site.storage.get(storage or "")),
+        storage,
         desired.site.node.name,
     )
 
@@ -190,10 +204,25 @@ def _bridge_macs(site: Site, guest: Guest) -> tuple[str, ...]:
     return tuple(uplink_mac(site, uplink) for uplink in uplinks if uplink)
 
 
+def _moved(current: Desired | None, wish: Desired | None) -> set[str]:
+    """Guests of both sites whose storage, by the same name, is other disks now."""
+    before, after = _storages(current), _storages(wish)
+    moved = {name for name in before.keys() & after.keys() if not _same(before[name], after[name])}
+    guests = wish.site.guest.items() if wish else ()
+    return {name for name, guest in guests if wish and guest_storage(wish.site, guest) in moved}
+
+
+def _same(one: Storage, other: Storage | None) -> bool:
+    """Whether two tables mean the same data: a mirror stays what it is while one of its halves stays."""
+    if other is not None and one.raid1 is not None and other.raid1 is not None:
+        return bool(set(one.raid1) & set(other.raid1))
+    return one == other
+
+
 def _unmounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
     before, after = _storages(current), _storages(wish)
     for name in sorted(facts.mounted & before.keys()):
-        if before[name] != after.get(name):
+        if not _same(before[name], after.get(name)):
             yield Action(Verb.UNMOUNT, name, "its data stay as they are")
 
 
@@ -202,13 +231,30 @@ def _mounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -
     for name, storage in _storages(wish).items():
         if name in facts.mounted and before.get(name, storage) == storage:
             continue
+        if storage.nfs is not None:
+            yield Action(Verb.MOUNT, name, f"{storage.nfs} by NFS")
+            continue
         try:
-            disk = find_disk(name, storage, facts.disks)
-            if needs_format(name, disk):
-                yield Action(Verb.FORMAT, name, f"{disk.device} is blank ({show_size(disk.size)}) and becomes ext4")
+            what, where = _to_be_made(name, storage, facts.disks)
         except NodeError:
             continue  # `check_server` has the words for it
-        yield Action(Verb.MOUNT, name, disk.device)
+        if what:
+            yield Action(Verb.FORMAT, name, what)
+        yield Action(Verb.MOUNT, name, where)
+
+
+def _to_be_made(name: str, storage: Storage, disks: tuple[DataDisk, ...]) -> tuple[str, str]:
+    """What becomes of a storage's blank disks, in words ("" if nothing does), and which devices it is on."""
+    if storage.raid1 is None:
+        disk = find_disk(name, storage, disks)
+        blank = f"{disk.device} is blank ({show_size(disk.size)}) and becomes ext4"
+        return blank if needs_format(name, disk) else "", disk.device
+    found = find_mirror(name, storage.raid1, disks)
+    blanks = " and ".join(f"{disk.device} ({show_size(disk.size)})" for disk in found.blanks)
+    where = " and ".join(disk.device for disk in (*found.members, *found.blanks))
+    if found.is_new:
+        return f"{blanks} are blank and become a mirror with ext4", where
+    return f"{blanks} is blank and becomes a half of the mirror" if blanks else "", where
 
 
 def _storages(desired: Desired | None) -> dict[str, Storage]:

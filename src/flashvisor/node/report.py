@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from flashvisor.node.problems import Problems
     from flashvisor.node.reconcile import Reconciler
     from flashvisor.node.state import Generation, NodeState
+    from flashvisor.node.storagekeeper import StorageKeeper
     from flashvisor.node.timeline import Timeline
     from flashvisor.node.wearkeeper import WearKeeper
 
@@ -63,6 +64,7 @@ class Sources:
     problems: Problems
     state: NodeState
     wear: WearKeeper
+    storages: StorageKeeper
 
 
 def node_report(sources: Sources) -> NodeReport:
@@ -89,6 +91,7 @@ def node_report(sources: Sources) -> NodeReport:
         problems=tuple(problems),
         flash_bytes_written=sources.machine.flash_bytes_written() or 0,
         flash=flash,
+        storages=sources.storages.reports(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,21 @@ def test_says_what_a_network_hangs_on(site_file: Path) -> None:
         "bridge on 52:54:00:00:00:01, VLAN 20",
         "10.79.0.0/24 and fd00:79::/64, server 10.79.0.1, no way out",
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('serial = "S1"', "the disk with serial S1"),
+        ('device = "/dev/sdb"', "/dev/sdb"),
+        ('raid1 = ["S1", "S2"]', "a mirror of the disks with serials S1 and S2"),
+        ('nfs = "nas.example:/vm"', "NFS: nas.example:/vm"),
+    ],
+)
+def test_says_what_a_storage_is(site_file: Path, table: str, words: str) -> None:
+    site_file.write_text(re.sub(r'(?<=\[storage.main\]\n)serial = ".*"', table, site_file.read_text()))
+    result = CliRunner().invoke(check.command, [str(site_file)], catch_exceptions=False)
+    assert result.output.splitlines()[1].split(maxsplit=2)[2] == words
 
 
 def test_says_it_as_json_too(site_file: Path) -> None:

@@ -87,6 +87,13 @@ def test_nesting_is_off_unless_wanted() -> None:
     assert tree_of(replace(spec, nested=True)).findall("cpu/feature") == []
 
 
+@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.disks])
+def test_a_disk_that_fails_pauses_the_guest_whatever_fails(name: str) -> None:
+    drivers = devices(SPECS[name]).findall("disk/driver")
+    assert drivers
+    assert {(each.get("error_policy"), each.get("rerror_policy")) for each in drivers} == {("stop", "stop")}
+
+
 def test_the_first_disk_starts_and_the_seed_never_does() -> None:
     assert [disk.find("boot") is not None for disk in devices(SPECS["uefi-full"]).iter("disk")] == [True, False, False]
     only_seed = replace(SPECS["uefi-full"], disks=())

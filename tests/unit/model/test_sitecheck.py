@@ -104,12 +104,42 @@ def test_a_right_site_passes() -> None:
         (
             site(network="[storage.b]", web=ON_MAIN, db=ON_MAIN),
             WrongTypeError,
-            "exactly one of serial and device, got neither",
+            "exactly one of serial, device, raid1 and nfs, got none",
         ),
         (
             site(network='[storage.b]\nserial = "b"\ndevice = "/dev/b"', web=ON_MAIN, db=ON_MAIN),
             WrongTypeError,
-            "got both",
+            "got serial and device",
+        ),
+        (
+            site(network='[storage.b]\nserial = "b"\nnfs = "nas:/vm"', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "got serial and nfs",
+        ),
+        (
+            site(network='[storage.b]\nraid1 = ["a", "a"]', web=ON_MAIN, db=ON_MAIN),
+            ConflictError,
+            'storage.b and storage.b both want the disk "a"',
+        ),
+        (
+            site(network='[storage.b]\nraid1 = ["a", "data0"]', web=ON_MAIN, db=ON_MAIN),
+            ConflictError,
+            'both want the disk "data0"',
+        ),
+        (
+            site(network='[storage.b]\nraid1 = ["a", " "]', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "storage.b.raid1: expected two serial numbers",
+        ),
+        (
+            site(network='[storage.b]\nnfs = "nas.example"', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "storage.b.nfs: expected HOST:/PATH",
+        ),
+        (
+            site(network='[storage.b]\nnfs = "nas:/vm"\n[storage.c]\nnfs = "nas:/vm"', web=ON_MAIN, db=ON_MAIN),
+            ConflictError,
+            'both want the export "nas:/vm"',
         ),
         (
             site(network='[storage.b]\nserial = "data0"', web=ON_MAIN, db=ON_MAIN),

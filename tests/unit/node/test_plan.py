@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from flashvisor.errors import (
     ForeignDataError,
     ImageNotUploadedError,
+    NoApplianceError,
     NoDataDiskError,
     NoSuchCardError,
     NotEnoughMemoryError,
 )
+from flashvisor.host.blkid import Signature
 from flashvisor.node.fakemachine import blank_disk
-from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, check_server, missing_images, plan
+from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, Verb, check_server, missing_images, plan
 from sim.nodekit import GIB, SECOND_GUEST, SITE, desired, facts, sha256, uki
 
 MIB = 1 << 20
@@ -80,6 +84,45 @@ def test_a_storage_that_moves_to_another_disk_takes_its_guests_along() -> None:
     ]
 
 
+def test_a_storage_on_the_network_needs_no_disk() -> None:
+    new = desired(SITE.replace('serial = "data0"', 'nfs = "nas.example:/vm"'))
+    server = facts(disks=())
+    assert check_server(new, server) == []
+    assert steps(plan(None, new, server)) == ["configure networks", "mount main", "start hello"]
+    (mount,) = [action for action in plan(None, new, server) if action.verb is Verb.MOUNT]
+    assert mount.detail == "nas.example:/vm by NFS"
+    moved = desired(SITE.replace('serial = "data0"', 'nfs = "other.example:/vm"'))
+    assert steps(plan(new, moved, replace(UP, disks=()))) == ["stop hello", "unmount main", "mount main", "start hello"]
+
+
+def test_a_mirror_is_made_of_two_blank_disks_and_takes_a_third_without_stopping_anybody() -> None:
+    new = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "B"]'))
+    a, b, c = (blank_disk(serial) for serial in "ABC")
+    server = facts(disks=(a, b))
+    assert check_server(new, server) == []
+    assert steps(plan(None, new, server)) == ["configure networks", "format main", "mount main", "start hello"]
+    half = replace(a, blank=False, signature=Signature("linux_raid_member", "any:fv-main"))
+    mended = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "C"]'))
+    running = replace(UP, disks=(half, c))
+    assert steps(plan(new, mended, running)) == ["format main", "mount main"]
+    other = desired(SITE.replace('serial = "data0"', 'raid1 = ["C", "D"]'))
+    assert steps(plan(new, other, replace(UP, disks=(c, blank_disk("D"))))) == [
+        "stop hello",
+        "unmount main",
+        "format main",
+        "mount main",
+        "start hello",
+    ]
+
+
+def test_a_foreign_disk_is_told_also_where_it_shall_join_a_mirror_that_runs() -> None:
+    half = replace(blank_disk("A"), blank=False, signature=Signature("linux_raid_member", "any:fv-main"))
+    wish = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "B"]'))
+    foreign = replace(blank_disk("B"), blank=False)
+    assert [type(error) for error in check_server(wish, replace(UP, disks=(half, foreign)))] == [ForeignDataError]
+    assert check_server(wish, replace(UP, disks=(half,))) == []
+
+
 def test_nothing_wished_stops_all() -> None:
     assert steps(plan(desired(), None, UP)) == ["stop hello", "unmount main", "configure networks"]
 
@@ -117,6 +160,23 @@ def test_missing_images_are_those_that_guests_use() -> None:
     wish = desired(SITE + '[image.spare]\nfile = "spare"\n', images={"spare": uki(b"spare")})
     assert missing_images(wish, facts(images=frozenset())) == (sha256(uki()),)
     assert missing_images(wish, facts(memory=GIB)) == ()
+
+
+FILES = 'memory = "64MiB"\nappliance.files = { "/etc/site.d/site.conf" = "x" }'
+
+
+def test_changed_files_change_the_guest() -> None:
+    new = desired(SITE.replace('memory = "64MiB"', FILES))
+    assert steps(plan(desired(), new, UP)) == ["stop hello", "start hello"]
+
+
+def test_only_an_appliance_takes_files() -> None:
+    wish = desired(SITE.replace('memory = "64MiB"', FILES))
+    assert check_server(wish, facts()) == []
+    disk = {name: msgspec.structs.replace(ref, kind="disk") for name, ref in wish.images.items()}
+    (error,) = check_server(replace(wish, images=disk), facts())
+    assert isinstance(error, NoApplianceError)
+    assert error.what == "guest.hello.appliance: expected an appliance, image 'hello' is a disk image"
 
 
 CARD, OTHER, THIRD = (f"52:54:00:00:00:0{number}" for number in (1, 2, 3))

@@ -42,7 +42,8 @@ def add_devices(domain: ET.Element, spec: DomainSpec) -> None:
 
 def _disk(devices: ET.Element, disk: Disk, index: int, *, boot: bool) -> None:
     element = ET.SubElement(devices, "disk", type="file", device="disk")
-    driver = {"name": "qemu", "type": disk.format.value}
+    # A read or write that fails pauses the guest, which never hears of it: node/storagekeeper.py lets it go on.
+    driver = {"name": "qemu", "type": disk.format.value, "error_policy": "stop", "rerror_policy": "stop"}
     if not disk.readonly:
         # No second copy in the server's page cache; a guest's flush reaches the disk; freed blocks are given back.
         driver |= {"cache": "none", "io": "native", "discard": "unmap"}

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from flashvisor.model.site.appliance import Appliance
 from flashvisor.model.site.network import Forward, Nic, Rule
 from flashvisor.model.site.words import Name, Size, Table
 
@@ -53,3 +54,4 @@ class Guest(Table, frozen=True, kw_only=True):
     forwards: tuple[Forward, ...] = ()
     firewall: tuple[Rule, ...] | None = None
     cloud_init: CloudInit | None = None
+    appliance: Appliance | None = None

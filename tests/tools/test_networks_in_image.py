@@ -200,7 +200,10 @@ def _dhcp(story: Story, db: str) -> None:
     )
     options = bytes.fromhex("63825363") + bytes([53, 1, 1, 55, 4, 1, 3, 6, 15, 255])
     discover = Ether(db).udp(IPv4Address(0), IPv4Address("255.255.255.255"), 68, 67, head + bytes(192) + options)
-    solicit = Ether(db, "33:33:00:00:00:02").icmp6(IPv6Address("fe80::1"), IPv6Address("ff02::2"), 133)
+    # With its own MAC address, or the server would have to ask for it first (RFC 4861, 4.1).
+    option = bytes(4) + b"\1\1" + bytes.fromhex(db.replace(":", ""))
+    ether = Ether(db, "33:33:00:00:00:02")
+    solicit = ether.icmp6(IPv6Address("fe80::1"), IPv6Address("ff02::2"), 133, option)
     story.send("offered", "g-db", [discover], "g-db")
     story.send("advertised", "g-db", [solicit], "g-db", quiet=RA_DELAY)
 

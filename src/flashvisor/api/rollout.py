@@ -62,8 +62,8 @@ def confirm(connect: Callable[[], Client], within: float) -> SiteReport:
         try:
             with connect() as client:
                 return client.confirm()
-        except NodeUnreachableError as error:
-            last = error.evidence
+        except (NodeUnreachableError, BusyError) as error:  # busy: it is still on its way to the site
+            last = error.evidence or error.what
     raise NodeUnreachableError(
         f"the server did not answer within {within:.0f} s after the site was applied",
         evidence=last,

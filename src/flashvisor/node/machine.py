@@ -46,6 +46,7 @@ from flashvisor.host.efivars import EfiVars
 from flashvisor.model.slot import Slot
 from flashvisor.model.wiring import PREFIXES
 from flashvisor.node.nameserver import Nameserver
+from flashvisor.node.network import moves_uplink
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
 from flashvisor.node.zones import LOOPBACK
 
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20  # bytes
+MOVE_LIMIT = 15.0  # seconds for the management network to come up elsewhere
 UNREADABLE = "unreadable"  # stands where a signature cannot be told
 
 
@@ -163,6 +165,7 @@ class RealMachine:
     def __init__(self, flash: Path) -> None:
         self._flash = flash
         self._resolvers: tuple[str, ...] = ()
+        self._network: NetworkPlan | None = None
         self._names = Nameserver(lambda: self._resolvers or networkd.resolvers())
 
     def memory(self) -> facts.Memory:
@@ -278,6 +281,10 @@ class RealMachine:
                 netlink.delete_link(name)
         self._resolvers = wish.resolvers
         self._names.serve((LOOPBACK, *wish.zones))
+        before, self._network = self._network, wish
+        if before and moves_uplink(before, wish):
+            # Until then the server may still be reached on its old way, and whoever confirms would prove nothing.
+            netlink.wait_for_address(lambda found: self._has_moved(found, before, wish), MOVE_LIMIT)
 
     def power(self, action: Power) -> None:
         """Asks systemd."""
@@ -342,6 +349,14 @@ class RealMachine:
         links = block.links()
         found = [_unprobed(disk, links) for disk in block.disks()]
         return all(any(names_disk(wish, disk) for disk in found) for wish in wishes)
+
+    def _has_moved(self, found: tuple[Address, ...], before: NetworkPlan, wish: NetworkPlan) -> bool:
+        """Whether the server has its addresses where the site wants them, and none of before anywhere else."""
+        places = {wish.uplink} if wish.uplink else {card.name for card in self.cards()}
+        held = self._uplinks(found)
+        texts = {address.text for address in held}
+        here = all(address.interface in places for address in held)
+        return bool(held) and here and texts >= set(wish.fixed) and not texts & (set(before.fixed) - set(wish.fixed))
 
     def _uplinks(self, found: tuple[Address, ...]) -> list[Address]:
         names = {name for card in self.cards() for name in (card.name, *card.over)}

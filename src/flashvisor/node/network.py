@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flashvisor.model.names import Lease, assign_addresses, bridge_name, gateway
 from flashvisor.model.site import Kind
-from flashvisor.model.wiring import bond_name, bridged_uplinks, kind_of, uplink_bridge, vlan_name
+from flashvisor.model.wiring import bond_name, bridged_uplinks, kind_of, management, uplink_bridge, vlan_name
 from flashvisor.node.firewall import TABLE, inet_table
 from flashvisor.node.netunits import FIRST_INSIDE, network_units
 from flashvisor.node.tapfilter import bridge_table
@@ -39,6 +39,8 @@ class NetworkPlan:
         devices: All interfaces that the units make, those bridges among them.
         zones: What names there are.
         resolvers: The site's own name servers; empty for what the uplink was told.
+        uplink: The interface that the management network is on; "" for a card itself.
+        fixed: The addresses that the site gives the server there.
     """
 
     units: dict[str, str]
@@ -47,6 +49,8 @@ class NetworkPlan:
     devices: tuple[str, ...] = ()
     zones: tuple[Zone, ...] = ()
     resolvers: tuple[str, ...] = ()
+    uplink: str = ""
+    fixed: tuple[str, ...] = ()
 
 
 def plan_network(site: Site | None, *, api_port: int, first_card: str | None) -> NetworkPlan:
@@ -68,6 +72,8 @@ def plan_network(site: Site | None, *, api_port: int, first_card: str | None) ->
         devices=(*bridges, *_uplink_devices(site)),
         zones=tuple(_zones(site, leases)),
         resolvers=site.node.uplink.dns,
+        uplink=_uplink(site),
+        fixed=tuple(each for each in (site.node.uplink.address, site.node.uplink.address6) if "/" in each),
     )
 
 
@@ -87,6 +93,15 @@ def ruleset(site: Site | None, leases: tuple[Lease, ...], api_port: int) -> str:
     lines += inet_table(site, leases, api_port=api_port)
     lines += bridge_table(site, leases, api_port=api_port)
     return "\n".join(lines) + "\n"
+
+
+def _uplink(site: Site) -> str:
+    if site.node.uplink.vlan is not None:
+        return vlan_name(site.node.uplink.vlan)
+    ours = management(site)
+    if ours in bridged_uplinks(site):
+        return uplink_bridge(str(ours))
+    return bond_name(site.node.uplink.bond) if site.node.uplink.bond else ""
 
 
 def _uplink_devices(site: Site) -> list[str]:

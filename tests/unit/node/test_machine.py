@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +13,9 @@ from flashvisor.node.machine import RealMachine
 from flashvisor.node.nameserver import Nameserver
 from flashvisor.node.network import NetworkPlan
 from flashvisor.node.zones import LOOPBACK, Zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLAN = NetworkPlan(
     units={
@@ -60,3 +65,48 @@ def test_what_is_in_force_already_is_left_alone(calls: list[str], tmp_path: Path
     (tmp_path / networkd.UNREAD).unlink()
     RealMachine(Path("/nonexistent")).configure(PLAN)
     assert [call for call in calls if "uv-7" in call or call == "reload"] == []
+
+
+BRIDGED = replace(PLAN, units={**PLAN.units, "40-fv-uplink.network": "b"}, uplink="uc-1")
+FIXED = replace(PLAN, units={**PLAN.units, "40-fv-uplink.network": "f"}, fixed=("192.0.2.77/24",))
+
+
+def at(interface: str, text: str) -> netlink.Address:
+    return netlink.Address(interface, text, wide=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "wish", "old", "new"),
+    [
+        (PLAN, BRIDGED, at("eth0", "192.0.2.10/24"), at("uc-1", "192.0.2.10/24")),
+        (BRIDGED, PLAN, at("uc-1", "192.0.2.10/24"), at("eth0", "192.0.2.10/24")),
+        (PLAN, FIXED, at("eth0", "192.0.2.10/24"), at("eth0", "192.0.2.77/24")),
+        (FIXED, PLAN, at("eth0", "192.0.2.77/24"), at("eth0", "192.0.2.10/24")),
+    ],
+    ids=["under a bridge", "back to the card", "to a fixed address", "back to DHCP"],
+)
+def test_whoever_confirms_has_come_by_the_new_way(
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    before: NetworkPlan,
+    wish: NetworkPlan,
+    old: netlink.Address,
+    new: netlink.Address,
+) -> None:
+    seen: list[list[bool]] = []
+
+    def wait(moved: Callable[[tuple[netlink.Address, ...]], bool], _limit: float) -> bool:
+        seen.append([moved(found) for found in ((old,), (), (old, replace(new, interface="eth1")), (new,))])
+        return True
+
+    monkeypatch.setattr(netlink, "wait_for_address", wait)
+    card = facts.Card("eth0", "52:54:00:00:00:01", up=True, driver="", over=("uc-1",))
+    monkeypatch.setattr(facts, "cards", lambda: (card, replace(card, name="eth1", over=())))
+    machine = RealMachine(Path("/nonexistent"))
+    machine.configure(before)
+    assert seen == [], "at its start a server waits for nothing here"
+    machine.configure(wish)
+    assert [(row[0], row[1], row[3]) for row in seen] == [(False, False, True)]
+    machine.configure(wish)
+    assert len(seen) == 1, "it stays where it is"
+    assert "reload" in calls

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NO_DOMAIN, OPERATION_INVALID, INTERNAL_ERROR, SYSTEM_ERROR = 42, 55, 1, 38
+NO_DOMAIN, OPERATION_INVALID, INTERNAL_ERROR, SYSTEM_ERROR, AGENT_UNRESPONSIVE = 42, 55, 1, 38, 86
+LIFECYCLE, WATCHDOG = 0, 3
 
 
 class SimError(Exception):
@@ -44,6 +45,7 @@ class SimDomain:
     own_name: str
     xml: str
     now: tuple[int, int] = (1, 1)
+    agent_timeout: int = -2
 
     def name(self) -> str:
         return self.own_name
@@ -60,6 +62,16 @@ class SimDomain:
         self.sim.end(self.own_name, (5, 1))
         return 0
 
+    def agentSetResponseTimeout(self, timeout: int, _flags: int) -> int:  # noqa: N802 - libvirt's name
+        self.agent_timeout = timeout
+        return 0
+
+    def getTime(self, _flags: int) -> dict[str, int]:  # noqa: N802 - libvirt's name
+        self.state()  # raises if it is gone
+        if self.own_name not in self.sim.agents:
+            raise SimError(AGENT_UNRESPONSIVE, "Guest agent is not responding: QEMU guest agent is not connected")
+        return {"seconds": 1, "nseconds": 0}
+
     def shutdownFlags(self, _flags: int) -> int:  # noqa: N802 - libvirt's name
         self.sim.buttons.append(self.own_name)
         return 0
@@ -72,7 +84,7 @@ class SimConnection:
     sim: LibvirtSim
     alive: bool = True
     on_close: Callable[..., None] | None = None
-    on_event: Callable[..., None] | None = None
+    on_event: dict[int, Callable[..., None]] = field(default_factory=dict)
 
     def _need(self) -> None:
         if not self.alive:
@@ -91,9 +103,9 @@ class SimConnection:
         self.on_close = None
 
     def domainEventRegisterAny(  # noqa: N802 - libvirt's name
-        self, _domain: None, _kind: int, callback: Callable[..., None], _: object
+        self, _domain: None, kind: int, callback: Callable[..., None], _: object
     ) -> None:
-        self.on_event = callback
+        self.on_event[kind] = callback
 
     def listAllDomains(self, _flags: int) -> list[SimDomain]:  # noqa: N802 - libvirt's name
         self._need()
@@ -141,6 +153,7 @@ class LibvirtSim:
     domains: dict[str, SimDomain] = field(default_factory=dict)
     connections: list[SimConnection] = field(default_factory=list)
     buttons: list[str] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
     daemon: bool = True
     work: queue.Queue[Callable[[], Any]] = field(default_factory=queue.Queue)
     opened: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -165,9 +178,24 @@ class LibvirtSim:
     def post(self, domain: SimDomain, event: int, detail: int) -> None:
         """Queues an event for every living connection that registered."""
         for connection in self.connections:
-            if connection.alive and connection.on_event is not None:
-                callback = connection.on_event
+            if connection.alive and LIFECYCLE in connection.on_event:
+                callback = connection.on_event[LIFECYCLE]
                 self.work.put(lambda c=connection, f=callback: f(c, domain, event, detail, None))  # type: ignore[misc]
+
+    def bite(self, name: str, action: int) -> None:
+        """A watchdog runs out; virDomainEventWatchdogAction says what it does."""
+        for connection in self.connections:
+            if connection.alive and WATCHDOG in connection.on_event:
+                callback, domain = connection.on_event[WATCHDOG], self.domains[name]
+                self.work.put(lambda c=connection, f=callback, d=domain: f(c, d, action, None))  # type: ignore[misc]
+
+    def panic(self, name: str) -> None:
+        """A guest's kernel panics, and libvirt does what on_crash says."""
+        if "<on_crash>preserve</on_crash>" in self.domains[name].xml:
+            self.domains[name].now = (6, 1)
+            self.post(self.domains[name], 8, 0)
+        else:
+            self.end(name, (8, 0), (5, 2))
 
     def end(self, name: str, *events: tuple[int, int]) -> None:
         """A domain is gone; events follow."""

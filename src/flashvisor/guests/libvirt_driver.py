@@ -14,16 +14,17 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import math
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from flashvisor.errors import GuestStateError, HypervisorError, ToolMissingError
+from flashvisor.errors import GuestSilentError, GuestStateError, HypervisorError, ToolMissingError
 from flashvisor.guests.domain import domain_xml
 from flashvisor.guests.driver import ENDED, GuestEvent
-from flashvisor.guests.libvirt_words import event_of, state_of
+from flashvisor.guests.libvirt_words import WATCHDOG, WATCHDOG_UNKNOWN, event_of, state_of
 from flashvisor.guests.listeners import Board
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ KEEPALIVE_COUNT = 6  # unanswered: a busy server is not a dead one
 # libvirt's ABI: virErrorNumber, virConnectListAllDomainsFlags, virDomainShutdownFlagValues, virDomainEventID
 NO_DOMAIN = 42
 OPERATION_INVALID = 55
+AGENT_ERRORS = (74, 86, 97, 112, 113)  # not configured, unresponsive, unsynced, command timed out, command failed
 LIST_ACTIVE = 1
 POWER_BUTTON = 1
 LIFECYCLE = 0
+WATCHDOG_EVENT = 3
 
 
 class LibvirtDriver:
@@ -112,6 +115,19 @@ class LibvirtDriver:
             raise GuestStateError(f"guest {name} has no serial port on a socket")
         return Path(source.attrib["path"])
 
+    def ask_agent(self, name: str, limit: float) -> None:
+        """Asks for the guest's time: libvirt owns the agent's channel, and bounds what comes out of it."""
+        with self._call(f"guest {name} could not be asked for its agent", name) as connection:
+            domain = connection.lookupByName(name)
+            try:
+                domain.agentSetResponseTimeout(math.ceil(limit), 0)
+                domain.getTime(0)
+            except self._libvirt.libvirtError as error:
+                if error.get_error_code() not in AGENT_ERRORS:
+                    raise
+                words = error.get_error_message() or str(error)
+                raise GuestSilentError(f"the agent in guest {name} does not answer", evidence=words) from error
+
     def close(self) -> None:
         """Closes the connection and ends the keeper. The event thread belongs to the process and stays."""
         self._closed.set()
@@ -154,6 +170,7 @@ class LibvirtDriver:
             connection.setKeepAlive(KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
             connection.registerCloseCallback(self._on_close, None)
             connection.domainEventRegisterAny(None, LIFECYCLE, self._on_lifecycle, None)
+            connection.domainEventRegisterAny(None, WATCHDOG_EVENT, self._on_watchdog, None)
             self._connection = connection
             self._lost.clear()
             # Events of the time before are lost: what is there now is compared with what was known.
@@ -212,6 +229,10 @@ class LibvirtDriver:
         change = event_of(event, detail)
         if change is not None:
             self._board.tell(GuestEvent(domain.name(), *change))
+
+    def _on_watchdog(self, _connection: object, domain: Any, action: int, _: object) -> None:  # noqa: ANN401
+        state, reason = WATCHDOG.get(action, WATCHDOG_UNKNOWN)
+        self._board.announce(GuestEvent(domain.name(), state, reason, watchdog=True))
 
 
 def _import_libvirt() -> Any:  # noqa: ANN401

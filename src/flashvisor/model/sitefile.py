@@ -86,10 +86,19 @@ def _walk(value: Any, hint: Any, path: str, found: Problems) -> None:  # noqa: A
     elif origin is tuple:
         _array(value, get_args(hint)[0], path, found)
     elif origin in (Union, UnionType):
-        # TOML has no null: `X | None` only says that the key may be left out.
-        _walk(value, next(arg for arg in get_args(hint) if arg is not NoneType), path, found)
+        _walk(value, _choice(value, get_args(hint)), path, found)
     else:
         _leaf(value, hint, path, found)
+
+
+def _choice(value: Any, hints: tuple[Any, ...]) -> Any:  # noqa: ANN401
+    """Which type of several a value is held against: the table for a table, where there is one; else the first.
+
+    TOML has no null: `X | None` only says that the key may be left out.
+    """
+    some = [hint for hint in hints if hint is not NoneType]
+    tables = [hint for hint in some if isinstance(hint, type) and issubclass(hint, msgspec.Struct)]
+    return tables[0] if tables and isinstance(value, dict) else some[0]
 
 
 def _table(value: Any, struct: type[msgspec.Struct], path: str, found: Problems) -> None:  # noqa: ANN401

@@ -21,7 +21,7 @@ from flashvisor.guests.seed import SEED_LABEL, SeedCard, SeedGuest, seed_files
 from flashvisor.host import mtools, qemu_img
 from flashvisor.host.files import sync
 from flashvisor.model.names import assign_addresses, bridge_name, guest_uuid, tap_name
-from flashvisor.model.site import Firmware
+from flashvisor.model.site import Firmware, OnCrash
 from flashvisor.model.size import parse_size, show_size
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
         disks=disks,
         seed=_seed(guest.cloud_init, site, name, own) if guest.cloud_init else "",
         cards=_cards(site, name),
+        keep=guest.on_crash is OnCrash.KEEP,
+        agent=guest.probe is not None and guest.probe.agent,
     )
 
 

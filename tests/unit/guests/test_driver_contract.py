@@ -30,7 +30,7 @@ class TestFake(DriverContract):
     @pytest.fixture
     def rig(self) -> Rig:
         driver = FakeDriver()
-        return Rig(driver, SPEC, driver.crash, lambda: driver)
+        return Rig(driver, SPEC, driver.crash, lambda: driver, driver.bite, driver.agents.add)
 
 
 class TestLibvirtOnASimulator(DriverContract):
@@ -43,7 +43,6 @@ class TestLibvirtOnASimulator(DriverContract):
             drivers.append(LibvirtDriver(libvirt=sim))
             return drivers[-1]
 
-        # libvirt tells a panic twice: as a crash, and as the stop that follows (on_crash = destroy).
-        yield Rig(drivers[0], SPEC, lambda name: sim.end(name, (8, 0), (5, 2)), again)
+        yield Rig(drivers[0], SPEC, sim.panic, again, lambda name: sim.bite(name, 2), sim.agents.add)
         for driver in drivers:
             driver.close()

@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from flashvisor.model.site.network import Forward, Nic
+from flashvisor.model.site.running import Autostart, OnCrash, Probe, Restarts
 from flashvisor.model.site.words import Name, Size, Table
 
 
@@ -16,13 +17,6 @@ class Firmware(StrEnum):
 
     BIOS = "bios"
     UEFI = "uefi"
-
-
-class OnCrash(StrEnum):
-    """What happens to a guest that crashed: its kernel panicked, or QEMU died. A guest that shut down stays down."""
-
-    RESTART = "restart"
-    STOP = "stop"
 
 
 class CloudInit(Table, frozen=True, kw_only=True):
@@ -47,8 +41,10 @@ class Guest(Table, frozen=True, kw_only=True):
     firmware: Firmware = Firmware.UEFI
     disk: Size | None = None
     storage: Name | None = None
-    autostart: bool = True
+    autostart: bool | Autostart = True
     on_crash: OnCrash = OnCrash.RESTART
+    restarts: Restarts | None = None
+    probe: Probe | None = None
     nics: tuple[Nic, ...] = ()
     forwards: tuple[Forward, ...] = ()
     cloud_init: CloudInit | None = None

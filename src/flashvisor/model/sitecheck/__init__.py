@@ -14,6 +14,7 @@ from flashvisor.model.problem import Problems
 from flashvisor.model.site import Site
 from flashvisor.model.sitecheck.guest import check_guest
 from flashvisor.model.sitecheck.network import check_cards, check_forwards, check_networks, check_uplink
+from flashvisor.model.sitecheck.running import check_rings, check_running
 from flashvisor.model.sitecheck.storage import check_storage
 
 
@@ -26,7 +27,8 @@ def check_site(site: Site, source: str = "site.toml") -> None:
 
     Raises:
         UnknownImageError: a guest names an image that is not declared.
-        UnknownReferenceError: a network or storage is not declared.
+        UnknownReferenceError: a network or storage, or a guest to start after, is not declared.
+        StartRingError: guests wait for each other.
         DuplicateMacError: two cards have one MAC address, given or derived.
         ConflictError: two tables want one address, port, subnet or disk.
         WrongTypeError: an address, subnet, size or key cannot be what it must be.
@@ -38,6 +40,8 @@ def check_site(site: Site, source: str = "site.toml") -> None:
     check_uplink(site, subnets, found)
     for name, guest in site.guest.items():
         check_guest(site, name, guest, found)
+        check_running(site, name, guest, found)
+    check_rings(site, found)
     check_cards(site, subnets, found)
     check_forwards(site, found)
     found.raise_any()

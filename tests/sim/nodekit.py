@@ -35,8 +35,10 @@ from flashvisor.node.wearkeeper import WearKeeper
 from sim.flashsim import FlashSim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from flashvisor.node.probes import Ways
 
 RING_SIZE = 8 << 20  # bytes
 GIB = 1 << 30  # bytes
@@ -189,8 +191,8 @@ def server(
     wear.take_up(state)
     asked: list[FakeAsker] = []
 
-    def askers(answered: Callable[[str], None]) -> FakeAsker:
-        asked.append(FakeAsker(answered))
+    def askers(ways: Ways) -> FakeAsker:
+        asked.append(FakeAsker(ways))
         return asked[0]
 
     timeline = Timeline(said.append, lambda: clock[0], keep=settings.run / "timeline.json")

@@ -49,8 +49,8 @@ def confirm(connect: Callable[[], Client], within: float) -> SiteReport:
 
 
 def expected_answers(site: Site) -> tuple[str, ...]:
-    """Returns the guests that start by themselves and have a network card to answer on."""
-    return tuple(name for name, guest in sorted(site.guest.items()) if guest.autostart and guest.nics)
+    """Returns the guests that start by themselves and have a probe, or a network card, to answer with."""
+    return tuple(name for name, guest in sorted(site.guest.items()) if guest.autostart and (guest.nics or guest.probe))
 
 
 def wait_for_guests(
@@ -93,4 +93,5 @@ def wait_for_guests(
 def _state(name: str, report: GuestReport | None) -> str:
     if report is None:
         return f"{name}: the server does not list it"
-    return f"{name}: {report.state}, {report.restarts} restarts" + (f", {report.problem}" if report.problem else "")
+    words = [str(report.state), f"{report.restarts} restarts", report.problem]
+    return f"{name}: {', '.join(filter(None, words))}" + (f", waits {report.waits}" if report.waits else "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}  # seconds
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}  # seconds
 
 
 def parse_duration(text: str) -> float:
@@ -27,7 +27,7 @@ def parse_duration(text: str) -> float:
 
 def show_duration(seconds: float) -> str:
     """Returns a duration with the largest unit in which it is a whole number: ms, s, min or h."""
-    for unit, name in (("h", "h"), ("m", "min"), ("s", "s")):
+    for unit in ("h", "min", "s"):
         if seconds >= UNITS[unit] and seconds % UNITS[unit] == 0:
-            return f"{seconds / UNITS[unit]:.0f} {name}"
+            return f"{seconds / UNITS[unit]:.0f} {unit}"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -13,15 +13,28 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from flashvisor.model.site import Autostart
+from flashvisor.model.duration import parse_duration
+from flashvisor.model.site import Autostart, Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from flashvisor.model.site import Guest, Site
 
 
 def turn(guest: Guest) -> Autostart:
     """Returns a guest's turn; one that says nothing of it waits for nobody."""
     return guest.autostart if isinstance(guest.autostart, Autostart) else Autostart()
+
+
+def turn_in_words(guest: Guest) -> str:
+    """Returns what a guest's start waits for, for people; "" if for nothing."""
+    mine = turn(guest)
+    verb = {Wait.ANSWERED: "answer", Wait.STARTED: "run"}[mine.wait] + ("s" if len(mine.after) == 1 else "")
+    words = [f"order {mine.order}" if mine.order is not None else ""]
+    words.append(f"once {' and '.join(mine.after)} {verb}" if mine.after else "")
+    words.append(f"{mine.delay} later" if parse_duration(mine.delay) else "")
+    return ", ".join(filter(None, words))
 
 
 def lower(site: Site, name: str) -> frozenset[str]:
@@ -47,6 +60,13 @@ def waves(site: Site) -> tuple[tuple[str, ...], ...]:
         sorter.done(*ready)
         found.append(tuple(sorted(ready)))
     return tuple(found)
+
+
+def stop_order(site: Site | None, names: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """Returns these guests in the order in which they stop: each before those that it waited for at its start."""
+    ordered = [tuple(name for name in wave if name in names) for wave in reversed(waves(site) if site else ())]
+    strangers = tuple(sorted(set(names) - {name for wave in ordered for name in wave}))
+    return tuple(wave for wave in (strangers, *ordered) if wave)
 
 
 def ring(site: Site) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from flashvisor.guests.driver import GuestEvent
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.guests.supervise import Wish
 from flashvisor.model.guest import GuestState
+from flashvisor.node.questions import Tcp
 from sim.nodekit import SECOND_GUEST, SITE, Server, desired, server
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def test_a_guest_that_shuts_itself_down_stays_down_until_started_by_hand(made: S
 
 def test_a_guest_answers_once_and_its_restart_answers_anew(made: Server) -> None:
     made.bring_up()
-    assert made.asker.watched["hello"].port == 80
+    assert made.asker.watched["hello"].target == Tcp("10.77.0.10", 80)
     made.asker.answered("hello")
     first = made.keeper.record("hello").answered
     assert first is not None

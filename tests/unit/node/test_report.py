@@ -9,7 +9,7 @@ from flashvisor.api.types import GuestState
 from flashvisor.errors import HypervisorError
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.host.journal import Entry
-from flashvisor.node.keeper import CRASHED, Record
+from flashvisor.node.guestrecord import CRASHED, Record
 from flashvisor.node.report import Sources, guest_report, log_lines, node_report, protections
 from flashvisor.node.timeline import Timeline
 from sim.nodekit import SECOND_GUEST, SITE, Server, desired, server

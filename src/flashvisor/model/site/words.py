@@ -36,8 +36,8 @@ Seconds = Annotated[int, Meta(ge=1, le=86400)]
 Duration = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]{1,7} ?(ms|s|m|h)$",
-        description='a whole number and a unit (ms, s, m, h), as in "30s" or "10m"',
+        pattern=r"^[0-9]{1,7} ?(ms|s|m|min|h)$",
+        description='a whole number and a unit (ms, s, m or min, h), as in "30s" or "10m"',
         examples=["30s", "10m"],
     ),
 ]

@@ -60,7 +60,8 @@ class Record:
 
     `queued` is that its turn to start has not come; `waits` says what it waits for. `answered` is since when it
     answers, `silent` why it does not although it should by now. `failure` is the last thing that went wrong with it.
-    `changed` is when what others wait for changed last, in seconds of the keeper's clock.
+    `crashed` is that its kernel's panic was told, `doomed` what it is about to end by, though no event of its end will
+    say so. `changed` is when what others wait for changed last, in seconds of the keeper's clock.
     """
 
     name: str
@@ -77,10 +78,15 @@ class Record:
     failure: str = ""
     failed: float | None = None
     watchdogs: int = 0
-    powered_off: str = ""
+    doomed: str = ""
+    crashed: bool = False
     changed: float = 0.0
     busy: threading.RLock = field(default_factory=threading.RLock)
     gone: threading.Event = field(default_factory=_is_set)
+
+    def is_ahead(self, state: GuestState | None) -> bool:
+        """Returns whether the hypervisor knows more than this record: what happened is about to be told."""
+        return (state is None and not self.gone.is_set()) or (state is GuestState.KEPT and not self.crashed)
 
     def fail(self, words: str, when: float) -> None:
         """Something went wrong with it, at a time in seconds since the kernel started."""
@@ -100,12 +106,13 @@ class Record:
             when: Seconds since the kernel started.
         """
         asked, renewed = self.wish is Wish.REST, self.wish is Wish.RENEW
-        crashed = event.state is GuestState.CRASHED or bool(self.powered_off)
-        reason, self.powered_off = self.powered_off or event.reason, ""
+        crashed = event.state is GuestState.CRASHED or bool(self.doomed)
+        reason, self.doomed = self.doomed or event.reason, ""
         self.history = note_end(self.history, now, clean=asked or not (crashed or renewed))
         self.started = self.answered = None
         self.silent, self.changed = "", now
         if asked:
+            self.problem = "" if self.problem.startswith(KEPT) else self.problem
             return
         if crashed:
             self.fail(reason, when)
@@ -118,7 +125,9 @@ class Record:
 
     def keep(self, event: GuestEvent, guest: Guest | None, now: float, when: float) -> bool:
         """Its kernel panicked, and its memory is there yet. Returns whether it is to stay so. Arguments as of `end`."""
+        self.crashed = True
         if guest is None or guest.on_crash is not OnCrash.KEEP or self.wish is Wish.REST:
+            self.doomed = event.reason
             return False
         self.fail(event.reason, when)
         self.problem = f"{KEPT}{event.reason}"
@@ -151,7 +160,7 @@ class Record:
         self.watchdogs += 1
         self.fail(event.reason, when)
         if event.state in (GuestState.STOPPED, GuestState.STOPPING):
-            self.powered_off = event.reason  # not the guest's own wish: its end is a crash
+            self.doomed = event.reason  # not the guest's own wish: its end is a crash
         elif event.state is GuestState.RUNNING:
             self.answered, self.silent = None, ""
 

@@ -139,6 +139,7 @@ class Keeper:
             record.wish = Wish.KEEP if state is GuestState.KEPT else Wish.RUN
             record.problem = f"{KEPT}seen when the agent started" if state is GuestState.KEPT else ""
             record.gone.clear()
+            record.crashed = state is GuestState.KEPT
             record.changed = self._tools.now()
             record.history = note_start(record.history, self._tools.now())
             record.started = timeline.when(f"guest-{name}-started")
@@ -278,7 +279,7 @@ class Keeper:
             self._look_at_queue()
             raise
         record.queue(waits=False)
-        record.changed = self._tools.now()
+        record.crashed, record.changed = False, self._tools.now()
         record.history = note_start(record.history, record.changed)
         record.started, record.answered = boot_seconds(), None
         timeline.reach(f"guest-{name}-started", record.started)
@@ -369,8 +370,8 @@ class Keeper:
             return
         try:
             observed = self._driver.domains().get(record.name)
-            if observed is None and not record.gone.is_set():
-                return  # its end is about to be told, and is decided upon then
+            if record.is_ahead(observed):
+                return  # its end or its crash is about to be told, and is decided upon then
             decision = decide(record.wish, observed, record.history, self._tools.now())
             self._events.drop(record.name)
             if decision.action is Action.WAIT and decision.due is not None:

@@ -116,10 +116,10 @@ def _print_guest(guest: GuestReport, *, as_json: bool) -> None:
             ("forwards", ", ".join(guest.forwards)),
             ("started", _show_moment(guest.started)),
             ("answered", _show_moment(guest.answered)),
-            ("is asked for", guest.probe or "-"),
+            ("probe", guest.probe or "-"),
             ("restarts", str(guest.restarts)),
-            ("watchdog ran out", str(guest.watchdogs)),
-            ("failed last", f"{_show_moment(guest.failed)}: {guest.failure}" if guest.failure else "-"),
+            ("watchdogs", str(guest.watchdogs)),
+            ("last fault", f"{_show_moment(guest.failed)}: {guest.failure}" if guest.failure else "-"),
             ("problem", guest.problem or _show_waits(guest)),
         ]
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import GuestStateError, HypervisorError, ToolMissingError
+from flashvisor.errors import GuestSilentError, GuestStateError, HypervisorError, ToolMissingError
 from flashvisor.guests.driver import GuestEvent
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from flashvisor.model.guest import GuestState
@@ -128,6 +128,54 @@ def test_a_guest_without_a_serial_socket_has_no_console(sim: LibvirtSim, driver:
     sim.domains["odd"] = SimDomain(sim, "odd", "<domain><devices/></domain>")
     with pytest.raises(GuestStateError, match="no serial port"):
         driver.console_socket("odd")
+
+
+def test_an_agent_gets_whole_seconds(sim: LibvirtSim, driver: LibvirtDriver) -> None:
+    driver.start(SPEC)
+    sim.agents.add(SPEC.name)
+    driver.ask_agent(SPEC.name, 0.3)
+    assert sim.domains[SPEC.name].agent_timeout == 1
+
+
+def test_an_agent_that_does_not_answer_is_told_in_libvirts_words(driver: LibvirtDriver) -> None:
+    driver.start(SPEC)
+    with pytest.raises(GuestSilentError, match=f"the agent in guest {SPEC.name}") as caught:
+        driver.ask_agent(SPEC.name, 2.0)
+    assert "not connected" in caught.value.evidence
+
+
+def test_a_libvirt_that_fails_is_no_silent_agent(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: SimDomain, _flags: int) -> int:
+        raise SimError(INTERNAL_ERROR, "internal error: no monitor")
+
+    driver.start(SPEC)
+    monkeypatch.setattr(SimDomain, "getTime", refuse)
+    with pytest.raises(HypervisorError):
+        driver.ask_agent(SPEC.name, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "reason"),
+    [
+        (1, GuestState.PAUSED, "its watchdog paused it"),
+        (3, GuestState.STOPPED, "its watchdog powered it off"),
+        (99, GuestState.RUNNING, "its watchdog ran out"),
+    ],
+)
+def test_a_watchdog_says_what_it_does(
+    sim: LibvirtSim, driver: LibvirtDriver, action: int, state: GuestState, reason: str
+) -> None:
+    events = listen(driver)
+    driver.start(SPEC)
+    until(events, GuestState.RUNNING)
+    sim.bite(SPEC.name, action)
+    assert events.get(timeout=PATIENCE) == GuestEvent(SPEC.name, state, reason, watchdog=True)
+
+
+def test_a_crashed_guest_of_before_is_kept(sim: LibvirtSim) -> None:
+    sim.domains["kept"] = SimDomain(sim, "kept", "", (6, 1))
+    with LibvirtDriver(libvirt=sim) as driver:
+        assert driver.domains() == {"kept": GuestState.KEPT}
 
 
 def test_an_unknown_event_changes_nothing(sim: LibvirtSim, driver: LibvirtDriver) -> None:

@@ -39,6 +39,19 @@ def test_a_guest_that_the_hypervisor_does_not_know_is_stopped_or_crashed() -> No
     assert guest_report("second", wish, crashed, None).state is GuestState.CRASHED
 
 
+def test_a_guest_that_waits_failed_or_hung_says_so() -> None:
+    record = Record("hello", waits="for guest db to answer", failure="QEMU died", failed=7.5, watchdogs=3)
+    report = guest_report("hello", desired(SITE + "probe = { tcp = 22 }\n"), record, None)
+    assert (report.waits, report.failure, report.failed, report.watchdogs) == (
+        "for guest db to answer",
+        "QEMU died",
+        7.5,
+        3,
+    )
+    assert report.probe == "TCP 10.77.0.10:22"
+    assert guest_report("hello", desired(SITE), record, GuestState.KEPT).state is GuestState.KEPT
+
+
 def test_a_server_at_a_glance(tmp_path: Path) -> None:
     with server(tmp_path) as made:
         made.bring_up()

@@ -210,7 +210,7 @@ class Keeper:
             if not waits:
                 self._tell(record, grace, force=force or state is GuestState.KEPT)
         self._events.put(name)
-        self._look_at_queue()
+        self.look_at_queue()
 
     def stop_all(self, grace: float = GRACE) -> None:
         """Stops all guests before the server goes down, those first that wait for others at its start.
@@ -242,6 +242,11 @@ class Keeper:
         if stuck:
             raise stuck[0]
 
+    def look_at_queue(self) -> None:
+        """Has the worker look at all who wait for their turn: something has changed that they may have waited for."""
+        for name in self._roster.queued():
+            self._events.put(name)
+
     def _start_in_turn(self, record: Record, desired: Desired) -> None:
         """Starts a guest, unless it has to wait for its turn: the worker then looks at it again."""
         if record.queued:
@@ -254,11 +259,6 @@ class Keeper:
                 self._events.at(record.name, found.due)
                 return
         self._start(record, desired)
-
-    def _look_at_queue(self) -> None:
-        """Something has changed that others may have waited for."""
-        for name in self._roster.queued():
-            self._events.put(name)
 
     def _start(self, record: Record, desired: Desired) -> None:
         if self._places is None:
@@ -276,7 +276,7 @@ class Keeper:
             record.problem = f"{error.code}: {error.what}"
             record.fail(f"it could not be started: {error.what}", boot_seconds())
             record.history = note_end(record.history, self._tools.now())
-            self._look_at_queue()
+            self.look_at_queue()
             raise
         record.queue(waits=False)
         record.crashed, record.changed = False, self._tools.now()
@@ -285,7 +285,7 @@ class Keeper:
         timeline.reach(f"guest-{name}-started", record.started)
         self._tools.hub.watch(name, Path(spec.console_socket))
         self._probe(record)
-        self._look_at_queue()
+        self.look_at_queue()
 
     def _tell(self, record: Record, grace: float, *, force: bool) -> None:
         self._driver.stop(record.name, force=force)
@@ -312,7 +312,7 @@ class Keeper:
             self._events.put(Silence(name))
         else:
             self._tools.timeline.reach(f"guest-{name}-answered", record.answered)
-        self._look_at_queue()
+        self.look_at_queue()
 
     def _work(self) -> None:
         """The worker: each event of a guest, and each decision that is due."""
@@ -355,14 +355,14 @@ class Keeper:
         self._asker.forget(record.name)
         if not record.keep(event, self._roster.guest(record.name), self._tools.now(), boot_seconds()):
             self._events.at(record.name, self._tools.now() + KEPT_LIMIT)
-        self._look_at_queue()
+        self.look_at_queue()
 
     def _ended(self, record: Record, event: GuestEvent) -> None:
         self._asker.forget(record.name)
         record.end(event, self._roster.guest(record.name), self._tools.now(), boot_seconds())
         record.gone.set()
         self._decide(record)
-        self._look_at_queue()
+        self.look_at_queue()
 
     def _decide(self, record: Record) -> None:
         """Does what supervise.py says. A guest that somebody works on is left to them: they ask again at their end."""

@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import HypervisorError, UnknownGuestError
+from flashvisor.guests.supervise import Cause, next_wish
 from flashvisor.guests.turns import Gate, gate
 from flashvisor.model.guest import GuestState
 from flashvisor.node.guestrecord import Record
@@ -39,9 +40,17 @@ class Roster:
         self.desired: Desired | None = None
 
     def use(self, desired: Desired | None) -> tuple[Record, ...]:
-        """Notes which site is in force. Returns the guests that run and are to be asked something else than before."""
+        """Notes which site is in force. Returns the guests that run and are to be asked something else than before.
+
+        A guest that waits to be started, and that this site does not start, waits no more.
+        """
         before, self._questions = self._questions, questions(desired.site) if desired else {}
         self.desired = desired
+        for record in self.all():
+            guest = self.guest(record.name)
+            if record.started is None and (guest is None or (record.queued and not guest.autostart)):
+                record.wish = next_wish(record.wish, Cause.STOPPED_BY_HAND)
+                record.queue(waits=False)
         running = (record for record in self.all() if record.started is not None)
         return tuple(record for record in running if before.get(record.name) != self._questions.get(record.name))
 

@@ -180,3 +180,19 @@ def test_one_that_cannot_be_stopped_does_not_keep_the_others_up(made: Server, mo
     with pytest.raises(Exception, match="guest b did not end"):
         made.keeper.stop_all(grace=0.1)
     assert watcher.ended() == ["a"]
+
+
+def test_whoever_waits_and_is_in_the_site_no_more_does_not_come(made: Server) -> None:
+    made.bring_up(CHAIN)
+    for site in (text(db="true"), CHAIN.replace('{ after = ["db"] }', "false")):
+        made.bring_up(site)
+        made.asker.answered("db")
+        settle(made)
+        assert set(made.driver.domains()) == {"db"}
+
+
+def test_a_turn_that_changes_while_a_guest_waits_counts_as_changed(made: Server) -> None:
+    watcher = Watcher(made.driver)
+    made.bring_up(CHAIN)
+    made.bring_up(CHAIN.replace('{ after = ["db"] }', '{ after = ["db"], wait = "started" }'))
+    watcher.wait("app", GuestState.RUNNING)

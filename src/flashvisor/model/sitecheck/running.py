@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 DAY = 86400.0  # seconds
 HOUR = 3600.0  # seconds
 PATTERN_LIMIT = 100  # characters
-# A guest writes what its pattern is held against. One repetition costs at most its line's length, squared; two of
-# them, one in the other, would let a guest keep the server busy for ever.
-REPETITION = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?|(?P<repeats>[*+{?])")
+CHOICES_LIMIT = 6  # of | in a pattern: each may double what a line costs
+# A guest writes what its pattern is held against. One repetition of one character costs at most its line's length,
+# squared; two of them, one in the other, or one of a choice, would let a guest keep the server busy for ever.
+REPETITION = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?|(?P<group>\)[*+{])|(?P<repeats>[*+{?])|(?P<or>\|)")
 HTTP_PATH = re.compile(r"/[!-~]{0,200}")  # RFC 9112, 3.2.1, without spaces
 
 # The bounds of each duration, in seconds.
@@ -81,7 +82,12 @@ def _pattern(text: str, path: str, found: Problems) -> None:
     except (re.error, OverflowError) as error:
         found.add(WrongTypeError, f'{path}: expected a regular expression, got "{text}" ({error})')
         return
-    repeats = sum(match["repeats"] is not None for match in REPETITION.finditer(text))
-    if not text or len(text) > PATTERN_LIMIT or repeats > 1:
-        expected = f"1 to {PATTERN_LIMIT} characters with at most one of * + ? {{}}"
+    found_in = tuple(REPETITION.finditer(text))
+    counts = {kind: sum(match[kind] is not None for match in found_in) for kind in ("repeats", "group", "or")}
+    simple = counts["repeats"] <= 1 and not counts["group"] and counts["or"] <= CHOICES_LIMIT
+    if not simple or not 1 <= len(text) <= PATTERN_LIMIT:
+        expected = (
+            f"1 to {PATTERN_LIMIT} characters with at most {CHOICES_LIMIT} of | and one of * + ? {{}},"
+            " and that not behind a group"
+        )
         found.add(WrongTypeError, f'{path}: expected {expected}, got "{text}"')

@@ -36,14 +36,26 @@ def files(owner: Keyring) -> Materials:
 
 
 @pytest.fixture(scope="session")
-def server(files: Materials, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that is ready. Its serial log stays in build/lab-logs/."""
+def shared_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+    """Where the server of all tests stands. Serial logs stay in build/lab-logs/."""
     rack = Rack(tmp_path_factory.mktemp("rack"))
     try:
-        server = power_on(rack, "lab", files)
-        yield server
+        yield rack
     finally:
         LOGS.mkdir(parents=True, exist_ok=True)
         for each in rack.list():
             shutil.copyfile(each.serial_log, LOGS / f"{each.name}.log")
         rack.down_all()
+
+
+@pytest.fixture(scope="session")
+def server(shared_rack: Rack, files: Materials) -> Server:
+    """A server that is ready."""
+    return power_on(shared_rack, "lab", files)
+
+
+@pytest.fixture(scope="module")
+def alone(shared_rack: Rack) -> None:
+    """For modules with servers of their own, which come after all that use `server`: it takes their time no more."""
+    for each in shared_rack.list():
+        each.power_off()

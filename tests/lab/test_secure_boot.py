@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flashvisor.trust.keyring import Keyring
     from flashvisor.trust.secureboot import Payload
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("alone")]
 
 FIRMWARE_LIMIT = 180.0  # seconds, under emulation, on a busy machine
 READY_LIMIT = 300.0  # seconds

@@ -27,7 +27,7 @@ from flashvisor.trust.keyring import Keyring
 if TYPE_CHECKING:
     from flashvisor.trust.secureboot import Payload
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("alone")]
 
 PROBE = Path(__file__).with_name("efiprobe.c")
 NOW = datetime(2026, 11, 24, 10, 30, 15, tzinfo=UTC)

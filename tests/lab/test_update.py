@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from flashvisor.lab.trial import Materials
     from flashvisor.trust.keyring import Keyring
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("alone")]
 
 GUEST_LIMIT = 300.0  # seconds, under emulation, on a busy machine
 ASK_EVERY, ASK_LIMIT = 0.2, 2.0  # seconds

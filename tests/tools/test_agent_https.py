@@ -48,7 +48,6 @@ from sim.nodekit import SITE, request, sha256, uki
 from sim.tpmsim import TpmSim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from flashvisor.trust.keyring import Keyring
@@ -61,18 +60,6 @@ LIMIT = 20.0  # seconds; a test that needs them has failed
 def settings(tmp_path: Path, keyring: Keyring) -> Settings:
     make_ring(tmp_path / "ring.img", keyring)
     return settings_of(tmp_path / "ring.img", "--fake-disk", "data0")
-
-
-@pytest.fixture
-def running(settings: Settings, tmp_path: Path) -> Iterator[Agent]:
-    with agent(settings, tmp_path / "console") as running:
-        yield running
-
-
-@pytest.fixture
-def client(running: Agent, keyring: Keyring) -> Iterator[Client]:
-    with Client(parse_address(authority(running)), keyring) as client:
-        yield client
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from sim.agentkit import agent, authority, make_ring, settings_of
 from sim.nodekit import SITE, request, uki
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from flashvisor.node.agent import Agent
@@ -48,18 +47,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tmp_path: Path, keyring: Keyring) -> Settings:
     make_ring(tmp_path / "ring.img", keyring, size=STATE.size)
     return settings_of(tmp_path / "ring.img", "--fake-disk", "data0")
-
-
-@pytest.fixture
-def running(settings: Settings, tmp_path: Path) -> Iterator[Agent]:
-    with agent(settings, tmp_path / "console") as running:
-        yield running
-
-
-@pytest.fixture
-def client(running: Agent, keyring: Keyring) -> Iterator[Client]:
-    with Client(parse_address(authority(running)), keyring) as client:
-        yield client
 
 
 @pytest.fixture

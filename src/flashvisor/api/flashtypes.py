@@ -94,6 +94,7 @@ class UpdateStep(Message, frozen=True, kw_only=True, omit_defaults=True):
 
     `want` is a path in the repository: it is answered by one binary message with at most `limit` + 1 bytes, or by an
     empty text message if there is no such file. `progress` says what is going on, `done` of `total` bytes; 0: unknown.
+    `writes` is what the slot is written with from now on: it is tried even if the connection ends.
     """
 
     want: str = ""
@@ -101,6 +102,7 @@ class UpdateStep(Message, frozen=True, kw_only=True, omit_defaults=True):
     progress: str = ""
     done: int = 0
     total: int = 0
+    writes: Installed | None = None
     error: ErrorReport | None = None
     installed: Installed | None = None
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from flashvisor.api.flashtypes import Installed, UpdateRequest, UpdateStep
 from flashvisor.api.message import ErrorReport
@@ -46,6 +47,8 @@ def push(
     on_progress: Callable[[UpdateStep], None],
 ) -> Installed | ErrorReport:
     """Asks for an update and serves it.
+
+    A connection that breaks once the slot is being written ends it as if all had been said.
 
     Args:
         uri: Of Routes.UPDATE.
@@ -83,8 +86,15 @@ async def _offer(
     on_progress: Callable[[UpdateStep], None],
 ) -> Installed | ErrorReport:
     await connection.send(msgspec.json.encode(request).decode())
+    writes = None
     while True:
-        step = _step(await connection.recv())
+        try:
+            step = _step(await connection.recv())
+        except ConnectionClosed:
+            if writes is None:
+                raise
+            return writes  # the server goes on by itself: its slots tell the rest
+        writes = writes or step.writes
         if end := step.installed or step.error:
             return end
         if step.want:

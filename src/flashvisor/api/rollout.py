@@ -1,7 +1,8 @@
-"""What follows after `apply`: reach the server once more and confirm, then wait until the guests answer.
+"""Apply, then reach the server once more and confirm, then wait until the guests answer.
 
 Owns the order and the limits. Does not own the connection (client.py) or what people see (cli/)::
 
+    report = apply(client, request)
     confirm(lambda: Client(address, keyring), within=report.confirm_within)
     wait_for_guests(client, ["web"], limit=300)
 """
@@ -10,17 +11,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import GuestSilentError, NodeUnreachableError
+from flashvisor.errors import BusyError, GuestSilentError, NodeUnreachableError
 from flashvisor.host.clock import ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from flashvisor.api.client import Client
-    from flashvisor.api.types import GuestReport, SiteReport
+    from flashvisor.api.types import ApplyReport, ApplyRequest, GuestReport, SiteReport
     from flashvisor.model.site import Site
 
 INTERVAL = 0.5  # seconds between two questions to a server
+BUSY = 120.0  # seconds that a server may be busy with another change, such as its own start
+
+
+def apply(client: Client, request: ApplyRequest) -> ApplyReport:
+    """Applies a site; waits for its turn where the server is busy: one that has just been started starts its guests.
+
+    Args:
+        client: Connected to the server.
+        request: The site.
+
+    Raises:
+        BusyError: it was busy for two minutes.
+        FlashvisorError: as `Client.apply`.
+    """
+    busy = BusyError("the server is busy")
+    for _ in ticks(INTERVAL, BUSY):
+        try:
+            return client.apply(request)
+        except BusyError as error:
+            busy = error
+    raise busy
 
 
 def confirm(connect: Callable[[], Client], within: float) -> SiteReport:

@@ -75,7 +75,8 @@ def command(
             _print_plan(outcome.plan)
         if not plan_only:
             _upload(client, bundle, outcome.plan.missing_images)
-            outcome = msgspec.structs.replace(outcome, applied=client.apply(request))
+            with progress("applying", total=None):
+                outcome = msgspec.structs.replace(outcome, applied=rollout.apply(client, request))
     if outcome.applied and not no_confirm:
         with progress("reaching the server again", total=None):
             rollout.confirm(lambda: connect(node), outcome.applied.confirm_within)

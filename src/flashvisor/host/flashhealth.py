@@ -1,7 +1,7 @@
 """What a flash device says of its own wear.
 
-eMMC tells, and the kernel shows it in /sys (JESD84-B51, EXT_CSD 267 to 269); NVMe is asked (nvme.py); USB sticks and SD
-cards have no way to tell. SATA would need smartctl; Debian's does not fit (docs/adr/0025).
+eMMC tells, and the kernel shows it in /sys (JESD84-B51, EXT_CSD 267 to 269); NVMe and SATA are asked (nvme.py, ata.py);
+USB sticks and SD cards have no way to tell (docs/adr/0025).
 
 Example::
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flashvisor.errors import DeviceFaultyError
-from flashvisor.host import nvme
+from flashvisor.host import ata, nvme
 
 ROOT = Path("/")
 PAST_LIFE = 11  # the estimate of a device that has exceeded its life
@@ -25,8 +25,8 @@ SPARES = {
     2: "80 % of its spare blocks are used up: replace it",
     3: "90 % of its spare blocks are used up: replace it now",
 }
+SILENT = "it does not say how worn it is"
 NO_WAY = "it has no way to say how worn it is"
-NOT_ASKED = "the image has no program to ask it how worn it is"
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def health(disk: str, root: Path = ROOT) -> Health:
         return _nvme(root / "dev" / disk)
     if any(part.startswith("usb") for part in device.resolve().parts):
         return Health("USB stick", NO_WAY)
-    return Health("SATA or SCSI", NOT_ASKED)
+    return _sata(root / "dev" / disk)
 
 
 def _emmc(device: Path) -> Health:
     estimates = [number for word in _text(device / "life_time").split() if (number := _number(word))]
     spares = SPARES.get(_number(_text(device / "pre_eol_info")), "")
     if not estimates:
-        return Health("eMMC", spares or "it does not say how worn it is")
+        return Health("eMMC", spares or SILENT)
     worst = min(max(estimates), PAST_LIFE)
     if worst == PAST_LIFE:
         life, used = "its life is used up: replace it", 1.0
@@ -77,6 +77,14 @@ def _nvme(device: Path) -> Health:
         return Health("NVMe", error.what)
     spare = [] if log.spare is None else [f"{log.spare:.0%} of its spare blocks are left"]
     return Health("NVMe", ", ".join([f"{log.used:.0%} of its life is used up", *spare, *log.warnings]), log.used)
+
+
+def _sata(device: Path) -> Health:
+    try:
+        used = ata.read_used(device)
+    except DeviceFaultyError as error:
+        return Health("SATA", error.what)
+    return Health("SATA", SILENT if used is None else f"{used:.0%} of its life is used up", used)
 
 
 def _number(word: str) -> int:

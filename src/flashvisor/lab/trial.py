@@ -109,7 +109,7 @@ def run_site(server: Server, keyring: Keyring, site: Path, show: Show = unseen) 
         for path, ref in bundle.uploads(plan.missing_images):
             with show(f"uploading {path.name}", ref.size) as advance:
                 client.upload_image(path, advance, sha256=ref.sha256)
-        applied = client.apply(request)
+        applied = rollout.apply(client, request)
     if applied.confirm_within:  # else it is in force already
         rollout.confirm(lambda: connect(server, keyring), applied.confirm_within)
     for guest in bundle.source.site.guest.values():

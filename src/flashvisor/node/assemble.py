@@ -24,7 +24,8 @@ from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.report import Sources
 from flashvisor.node.running import FAKE, look
 from flashvisor.node.service import FlashSide, Service
-from flashvisor.node.slotkeeper import SlotKeeper, Slots, Tools
+from flashvisor.node.slotkeeper import SlotKeeper
+from flashvisor.node.slotwork import Tools
 from flashvisor.node.state import NodeState
 from flashvisor.node.updates import Surroundings, Updates
 from flashvisor.node.wearkeeper import WearKeeper
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from flashvisor.node.outside import Outside
     from flashvisor.node.problems import Problems
     from flashvisor.node.settings import Settings
+    from flashvisor.node.slotwork import Slots
     from flashvisor.node.timeline import Timeline
 
 
@@ -101,7 +103,6 @@ def assemble(context: Context) -> Parts | None:
     state = NodeState(flash.ring, flash.lock)
     wear.take_up(state)
     wear.lost = lambda: flash.lost
-    flash.on_back = lambda: wear.take_up(state, anew=True)
     identity = state.identity()
     if state.lost:
         what = f"{len(state.lost)} records of the server's memory are lost; the newest intact ones are used"
@@ -121,6 +122,7 @@ def assemble(context: Context) -> Parts | None:
         writing=wear.writing,
     )
     slots = context.outside.slots or SlotKeeper(state, machine, keeper, tools)
+    flash.on_back = lambda: _take_up(wear, state, slots)
     surroundings = Surroundings(settings.update, identity.owner_ca_pem, look=(lambda: FAKE) if settings.fake else look)
     updates = Updates(state, slots, surroundings)
     sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems, state, wear)
@@ -143,6 +145,12 @@ def assemble(context: Context) -> Parts | None:
         ),
         wear=wear,
     )
+
+
+def _take_up(wear: WearKeeper, state: NodeState, slots: Slots) -> None:
+    """Another device, or the same one again: the kernel counts it from 0, and its slots may hold other bytes."""
+    wear.take_up(state, anew=True)
+    slots.forget()
 
 
 def _wipe(state: NodeState, wear: WearKeeper) -> None:

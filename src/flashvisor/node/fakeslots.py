@@ -71,6 +71,9 @@ class FakeSlots:
     def heard(self) -> None:
         """Nothing waits for it."""
 
+    def forget(self) -> None:
+        """Nothing is kept of a device."""
+
     def rollback(self, *, probation: float, health_url: str) -> None:
         """Puts the other image on trial; ends a trial that is under way.
 

@@ -134,7 +134,10 @@ class FlashKeeper:
     def watch(self) -> None:
         """Looks after each news of udev, for ever."""
         for _ in uevent.news():
-            self.look()
+            try:
+                self.look()
+            except (OSError, FlashvisorError):  # the next news finds somebody who listens
+                log.exception("the flash could not be looked after")
 
     def look(self, *, closely: bool = False) -> bool:
         """Looks whether the flash went or came back.

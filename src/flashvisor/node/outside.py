@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flashvisor.node.machine import Machine
     from flashvisor.node.probes import Asker, Ways
     from flashvisor.node.settings import Settings
-    from flashvisor.node.slotkeeper import Slots
+    from flashvisor.node.slotwork import Slots
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from flashvisor.model.site import Guest, Site, Storage
 
 MIB = 1 << 20  # bytes
-SERVER_RESERVE = 192 * MIB  # bytes kept for the server itself: kernel, root in RAM, libvirt, agent, page cache
+# Bytes kept for the server itself: kernel, root in RAM, libvirt, agent (172 MiB, `make bench`), and an update (132 MiB,
+# updates.WORK and the image): a server that is full to the brim takes one, too.
+SERVER_RESERVE = 320 * MIB
 NETWORKS = "networks"  # the subject of Verb.CONFIGURE
 GUEST_OVERHEAD = 40 * MIB  # bytes that a guest's QEMU needs beside the guest's own memory
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from flashvisor.errors import FlashLostError, FlashvisorError, HypervisorError, NoSlotsError, RecoveryError
 from flashvisor.flash.carryout import Hands, carry_out
@@ -34,7 +33,6 @@ from flashvisor.flash.slots import (
     target,
 )
 from flashvisor.flash.slotview import PAIR, Action, Reset, View, derive
-from flashvisor.host import clock
 from flashvisor.host.efivars import boot_variables
 from flashvisor.host.files import need_space
 from flashvisor.model.record import Trial
@@ -42,8 +40,7 @@ from flashvisor.model.slot import Slot, SlotState
 from flashvisor.node.slotreport import slots_report, why_recovery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from flashvisor.api.flashtypes import SlotsReport
@@ -51,7 +48,7 @@ if TYPE_CHECKING:
     from flashvisor.flash.update import SlotDevice
     from flashvisor.model.release import Manifest
     from flashvisor.node.machine import Machine
-    from flashvisor.node.problems import Problems
+    from flashvisor.node.slotwork import Guests, Tools
     from flashvisor.node.state import NodeState
 
 log = logging.getLogger(__name__)
@@ -64,72 +61,6 @@ AGAIN = 60.0  # seconds until the end of a trial is tried again that firmware or
 HEALTH_TIMEOUT = 10.0  # seconds for an answer of the health URL
 API = "the API does not serve"
 OWNER = "the owner has not reached the server"
-
-
-class Guests(Protocol):
-    """What a trial asks of the guests."""
-
-    def running(self) -> frozenset[str]:
-        """Returns the guests that run."""
-
-    def silent(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Returns in plain words which of these guests do not run or do not answer."""
-
-
-class Slots(Protocol):
-    """The slots of a server: `SlotKeeper`, or `fakeslots.FakeSlots` of equal rank."""
-
-    def settle(self) -> bool:
-        """Settles what happened before this start; returns whether the server restarts."""
-
-    def runs(self) -> str:
-        """Returns the slot that this start came from, "" where nobody knows. Known once settled."""
-
-    def healthy(self) -> None:
-        """The API serves."""
-
-    def heard(self) -> None:
-        """The owner has reached the server."""
-
-    def report(self, *, verify: bool = False) -> SlotsReport:
-        """Returns where all slots stand; `verify` has them read."""
-
-    def held(self) -> Iterable[bytes]:
-        """Yields each image that is in a slot, once, and reads it only when it is asked for."""
-
-    def install(self, image: Path, manifest: Manifest, *, force: bool, probation: float, health_url: str) -> None:
-        """Writes an image into the slot not in use, and restarts into it, on trial."""
-
-    def rollback(self, *, probation: float, health_url: str) -> None:
-        """Restarts into the other slot, on trial."""
-
-    def factory_reset(self, *, keep_site: bool) -> None:
-        """Restarts into factory."""
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What the keeper works with.
-
-    Args:
-        run: A directory in RAM.
-        problems: What is wrong.
-        say: Tells the consoles.
-        restart: Restarts the server once its guests are down; returns at once.
-        book: Hears what was written to a slot: cause, and offset and length of each write in bytes.
-        writing: Surrounds the writing of a slot.
-        wall: Seconds since 1970 UTC.
-        boot_seconds: Seconds since the kernel started.
-    """
-
-    run: Path
-    problems: Problems
-    say: Callable[[str], None]
-    restart: Callable[[], None]
-    book: Callable[[str, Sequence[tuple[int, int]]], None]
-    writing: Callable[[], AbstractContextManager[None]] = nullcontext
-    wall: Callable[[], float] = clock.wall
-    boot_seconds: Callable[[], float] = clock.boot_seconds
 
 
 class SlotKeeper:
@@ -206,6 +137,11 @@ class SlotKeeper:
         """The owner has reached the server."""
         self._serves.set()
         self._heard.set()
+
+    def forget(self) -> None:
+        """The flash is another device, or its bytes may be others: the slots are read anew when they are needed."""
+        with self._lock:
+            self._digests.clear()
 
     def waits_for(self, trial: Trial) -> tuple[str, ...]:
         """Returns in plain words what a trial still waits for; nothing: it ends well."""

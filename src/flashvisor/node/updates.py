@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flashvisor.api.flashtypes import UpdateRequest
     from flashvisor.model.release import Flavour, Memory
     from flashvisor.node.preflight import Running
-    from flashvisor.node.slotkeeper import Slots
+    from flashvisor.node.slotwork import Slots
     from flashvisor.node.sources import Source
     from flashvisor.node.state import NodeState
     from flashvisor.trust.updates import VerifiedRelease
@@ -44,9 +44,12 @@ def _available() -> int:
 
 
 class Tell(Protocol):
-    """Hears what is going on, and how many bytes of how many are done; 0 of 0 where nobody knows."""
+    """Hears what is going on, and how many bytes of how many are done; 0 of 0 where nobody knows.
 
-    def __call__(self, words: str, done: int = 0, total: int = 0) -> None:
+    `writes` is what will be tried from now on, whoever listens.
+    """
+
+    def __call__(self, words: str, done: int = 0, total: int = 0, writes: Installed | None = None) -> None:
         """Must not fail: an update goes on when its listener has gone."""
 
 
@@ -137,7 +140,10 @@ class Updates:
             source=source,
             tell=lambda done: tell(LOADING, done, manifest.length),
         )
-        tell(WRITING)
+        installed = Installed(
+            version=manifest.version, image=manifest.sha256, downloaded=source.received, reused=taken.reused
+        )
+        tell(WRITING, writes=installed)
         self.slots.install(
             taken.image,
             manifest,
@@ -145,9 +151,7 @@ class Updates:
             probation=request.probation,
             health_url=request.health_url,
         )
-        return Installed(
-            version=manifest.version, image=manifest.sha256, downloaded=source.received, reused=taken.reused
-        )
+        return installed
 
     def _verified(
         self, request: UpdateRequest, known: Memory, running: Running, flavour: Flavour | None, source: Source

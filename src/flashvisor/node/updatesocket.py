@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.websockets import WebSocket
 
+    from flashvisor.api.flashtypes import Installed
     from flashvisor.node.service import Service
     from flashvisor.trust.updates import Want
 
@@ -87,10 +88,10 @@ class PushSource(Source):
         while self._asked:
             yield self._answer()
 
-    def tell(self, words: str, done: int = 0, total: int = 0) -> None:
+    def tell(self, words: str, done: int = 0, total: int = 0, writes: Installed | None = None) -> None:
         """Tells how far the update is. Whether anybody still listens does not matter."""
         with suppress(ReleaseSourceError):
-            self._ask(UpdateStep(progress=words, done=done, total=total))
+            self._ask(UpdateStep(progress=words, done=done, total=total, writes=writes))
 
     def drain(self) -> None:
         """Takes what is still on its way, so that the last message gets through to who sends it."""

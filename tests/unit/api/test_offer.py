@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
+from flashvisor.api import offer
+from flashvisor.api.flashtypes import Installed, UpdateRequest, UpdateStep
 from flashvisor.api.offer import read_offer
 from flashvisor.errors import StrangeAnswerError, UnreadableFileError
 from sim.reposim import image_of, manifest_of, repository, write
@@ -58,3 +63,33 @@ def test_what_cannot_be_read_is_said(directory: Path) -> None:
     (directory / "9.root.json").mkdir()
     with pytest.raises(UnreadableFileError):
         read_offer(directory, "9.root.json", 100)
+
+
+class BreakingLine:
+    """A connection on which a server says some things, and which then breaks."""
+
+    def __init__(self, *steps: UpdateStep) -> None:
+        self._steps = list(steps)
+
+    async def send(self, _: str | bytes) -> None:
+        pass
+
+    async def recv(self) -> str:
+        if not self._steps:
+            raise ConnectionClosedError(None, None)
+        return msgspec.json.encode(self._steps.pop(0)).decode()
+
+
+def talk(line: Any) -> Any:  # noqa: ANN401 it stands for a connection
+    return asyncio.run(offer._offer(line, UpdateRequest(told=0.0), None, lambda _: None))
+
+
+def test_a_line_that_breaks_while_the_slot_is_written_leaves_what_is_being_tried() -> None:
+    writes = Installed(version="1.1", image="a" * 64)
+    line = BreakingLine(UpdateStep(progress="loading"), UpdateStep(progress="writing", writes=writes))
+    assert talk(line) == writes
+
+
+def test_a_line_that_breaks_before_is_an_error() -> None:
+    with pytest.raises(ConnectionClosedError):
+        talk(BreakingLine(UpdateStep(progress="loading")))

@@ -10,8 +10,8 @@ import pytest
 from flashvisor.api import rollout
 from flashvisor.api.address import Address
 from flashvisor.api.client import Client
-from flashvisor.api.types import ApplyRequest, GuestReport
-from flashvisor.errors import GuestSilentError, NodeUnreachableError, NothingToConfirmError
+from flashvisor.api.types import ApplyReport, ApplyRequest, GuestReport
+from flashvisor.errors import BusyError, GuestSilentError, NodeUnreachableError, NothingToConfirmError
 from flashvisor.model.sitefile import parse_site
 from sim.nodesim import NodeSim, guest_report
 
@@ -38,6 +38,31 @@ def sim() -> NodeSim:
 @pytest.fixture
 def connect(sim: NodeSim, keyring: Keyring) -> Callable[[], Client]:
     return lambda: Client(Address("alpha"), keyring, transport=sim.transport())
+
+
+def busy_for(sim: NodeSim, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply, left = sim._apply, [True] * times
+
+    def answer(body: ApplyRequest) -> ApplyReport:
+        if left and left.pop():
+            raise BusyError("the server is busy with the start of the guests")
+        return apply(body)
+
+    monkeypatch.setattr(sim, "_apply", answer)
+
+
+def test_apply_waits_for_its_turn(sim: NodeSim, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch) -> None:
+    busy_for(sim, 4, monkeypatch)
+    with connect() as client:
+        assert rollout.apply(client, ApplyRequest(site_toml="schema = 1")).generation == 1
+
+
+def test_apply_does_not_wait_for_ever(
+    sim: NodeSim, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy_for(sim, 5, monkeypatch)
+    with connect() as client, pytest.raises(BusyError, match="the start of the guests"):
+        rollout.apply(client, ApplyRequest(site_toml="schema = 1"))
 
 
 def test_confirm_waits_until_the_server_is_back(sim: NodeSim, connect: Callable[[], Client]) -> None:

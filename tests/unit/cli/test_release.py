@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,8 @@ import pytest
 from flashvisor.cli.main import run
 from flashvisor.flash.chunks import cut
 from flashvisor.host import clock
-from flashvisor.model.release import Flavour, Manifest
 from flashvisor.trust.repository import LIFETIMES, Repository, expiries
+from sim.reposim import manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +27,7 @@ def directory(tmp_path: Path, keyring: Keyring) -> Path:
     repository = Repository(tmp_path / "releases", keyring.tuf_keys(), keyring.roots)
     for version in ("1.10", "1.9"):
         image = version.encode() * 10_000
-        release = Manifest(
-            name="flashvisor",
-            version=version,
-            flavour=Flavour.KVM,
-            sha256=hashlib.sha256(image).hexdigest(),
-            length=len(image),
-            modaliases=(),
-            chunks=tuple(chunk for chunk, _ in cut(image)),
-        )
-        repository.publish(release, cut(image), datetime(2026, 11, 24, tzinfo=UTC))
+        repository.publish(manifest_of(image, version), cut(image), datetime(2026, 11, 24, tzinfo=UTC))
     return repository.directory
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.host import nvme
-from flashvisor.host.flashhealth import NO_WAY, NOT_ASKED, Health, health
+from flashvisor.host import ata, nvme
+from flashvisor.host.flashhealth import NO_WAY, SILENT, Health, health
 from flashvisor.host.nvme import SmartLog
 
 if TYPE_CHECKING:
@@ -44,11 +44,8 @@ def test_emmc_tells(tmp_path: Path, life: str, spares: str, used: float | None, 
 def test_cards_and_sticks_do_not_tell_and_that_is_said(tmp_path: Path) -> None:
     device(tmp_path, "mmcblk1", "mmc1:0002", type="SD")
     device(tmp_path, "sda", "pci0000:00/usb1/1-1/host0/0:0:0:0")
-    device(tmp_path, "sdb", "pci0000:00/ata1/host1/1:0:0:0")
-    device(tmp_path, "nvme0n1", "pci0000:00/nvme/nvme0")
     assert health("mmcblk1", tmp_path) == Health("SD card", NO_WAY)
     assert health("sda", tmp_path) == Health("USB stick", NO_WAY)
-    assert health("sdb", tmp_path) == Health("SATA or SCSI", NOT_ASKED)
 
 
 def test_nvme_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +76,15 @@ def test_nvme_that_does_not_answer_is_told_in_words(tmp_path: Path) -> None:
 def test_a_device_that_is_gone(tmp_path: Path) -> None:
     assert health("sda", tmp_path).words == "the flash device is not there"
     assert health("", tmp_path).used is None
+
+
+@pytest.mark.parametrize(("used", "words"), [(0.12, "12% of its life is used up"), (None, SILENT)])
+def test_sata_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: float | None, words: str) -> None:
+    device(tmp_path, "sdb", "pci0000:00/ata1/host1/1:0:0:0")
+    monkeypatch.setattr(ata, "read_used", lambda path: used if path == tmp_path / "dev/sdb" else 9.9)
+    assert health("sdb", tmp_path) == Health("SATA", words, used)
+
+
+def test_sata_that_does_not_answer_is_told_in_words(tmp_path: Path) -> None:
+    device(tmp_path, "sdb", "pci0000:00/ata1/host1/1:0:0:0")
+    assert "cannot be asked for its statistics: No such file" in health("sdb", tmp_path).words

@@ -12,6 +12,7 @@ from flashvisor.flash.carryover import copy
 from flashvisor.flash.ramdevice import RamDevice
 from flashvisor.flash.ring import Ring
 from flashvisor.flash.ringplan import KEEP_BOOTS
+from flashvisor.host import uevent
 from flashvisor.host.block import BlockFile
 from flashvisor.model.record import Boot, Identity, RecordKind, encode
 from flashvisor.node.flashkeeper import FlashKeeper
@@ -230,3 +231,21 @@ def test_a_new_device_becomes_the_flash(bench: Bench) -> None:
 def test_a_flash_that_works_becomes_no_other(bench: Bench) -> None:
     with pytest.raises(FlashWorksError):
         bench.keeper.become(bench.keeper.ring)
+
+
+def test_who_watches_goes_on_after_what_could_not_be_done(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = []
+
+    def on_back() -> None:
+        came.append("back")
+        raise OSError("no room")
+
+    def news() -> Iterator[None]:
+        for change in (bench.pull, bench.put_back, bench.pull, bench.put_back):
+            change()
+            yield
+
+    bench.keeper.on_back = on_back
+    monkeypatch.setattr(uevent, "news", news)
+    bench.keeper.watch()
+    assert came == ["back", "back"]

@@ -87,7 +87,7 @@ def test_one_byte_less_is_not_enough_and_the_numbers_are_named() -> None:
     (error,) = check_server(desired(), facts(memory=SERVER_RESERVE + 64 * MIB + GUEST_OVERHEAD - 1))
     assert isinstance(error, NotEnoughMemoryError)
     assert "1 guests need 104 MiB of memory" in error.what
-    assert "192 MiB" in error.what
+    assert "320 MiB" in error.what
 
 
 def test_no_disk_foreign_data_and_no_image_are_all_told() -> None:

@@ -23,7 +23,8 @@ from flashvisor.node import slotkeeper
 from flashvisor.node.fakemachine import FakeMachine
 from flashvisor.node.problems import Problems
 from flashvisor.node.settings import Settings
-from flashvisor.node.slotkeeper import API, OWNER, SEEN, SETTLED, SlotKeeper, Tools
+from flashvisor.node.slotkeeper import API, OWNER, SEEN, SETTLED, SlotKeeper
+from flashvisor.node.slotwork import Tools
 from flashvisor.node.state import NodeState
 from sim.flashsim import FlashSim
 from sim.nodekit import RING_SIZE
@@ -105,6 +106,11 @@ def slots(a: SlotNote, b: SlotNote, committed: Slot, factory: bytes = OLD) -> Sl
 
 def note(data: bytes, state: SlotState, version: str) -> SlotNote:
     return SlotNote(state=state, sha256=digest(data), image=digest(data), version=version)
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slotkeeper, "INTERVAL", 0.01)
 
 
 @pytest.fixture(params=[False, True], ids=["", "secure"])
@@ -376,6 +382,16 @@ def test_a_trial_that_fails_while_the_flash_is_lost_does_not_reset_what_could_no
             assert any(thread.name == "trial" for thread in threading.enumerate())
     wait_over()  # tried again: flash is there
     assert server.settled()
+
+
+def test_what_was_read_of_a_device_does_not_count_for_the_next_one(server: Server) -> None:
+    _, keeper, _ = server.start()
+    keeper.settle()
+    assert keeper.report(verify=True).slots[0].intact
+    server.machine.slots[Slot.A] = FlashSim(len(NEW), content=NEW)
+    assert keeper.report().slots[0].intact
+    keeper.forget()
+    assert not keeper.report().slots[0].intact
 
 
 def test_there_is_nothing_to_go_back_to_on_a_new_server(server: Server) -> None:

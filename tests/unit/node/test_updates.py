@@ -47,6 +47,7 @@ class Server:
     source: RepoSim = field(default_factory=lambda: RepoSim(repository((MANIFEST, NEW))))
     slots: FakeSlots = field(default_factory=lambda: FakeSlots(OLD, "1.0"))
     said: list[str] = field(default_factory=list)
+    told: list[Installed] = field(default_factory=list)
     owner_ca_pem: str = ""
     available: int = 1 << 30
 
@@ -64,8 +65,11 @@ class Server:
     def run(self, request: UpdateRequest = REQUEST) -> Installed:
         return self.updates.run(request, self.source, self.tell)
 
-    def tell(self, words: str, done: int = 0, total: int = 0) -> None:
+    def tell(self, words: str, done: int = 0, total: int = 0, writes: Installed | None = None) -> None:
         assert 0 <= done <= total
+        if writes:
+            assert len(self.slots.wishes) == len(self.told), "it is told before the slot is written"
+            self.told.append(writes)
         if words not in self.said:
             self.said.append(words)
 
@@ -86,6 +90,7 @@ def test_from_request_to_slot(server: Server) -> None:
     assert (report.trial, report.slots[2].image, report.slots[2].version) == ("b", MANIFEST.sha256, "1.1")
     assert server.slots.wishes == [(False, 90.0, "https://health.example/")]
     assert server.said == [VERIFYING, LOADING, WRITING]
+    assert server.told == [done]
 
 
 def test_what_was_verified_is_remembered_over_a_restart_and_written_once(server: Server) -> None:

@@ -1,0 +1,1 @@
+"""What runs in the rig of sim/libvirtrig.py, with the image's Python."""

@@ -44,7 +44,6 @@ KEEPALIVE_COUNT = 6  # unanswered: a busy server is not a dead one
 # libvirt's ABI: virErrorNumber, virConnectListAllDomainsFlags, virDomainShutdownFlagValues, virDomainEventID
 NO_DOMAIN = 42
 OPERATION_INVALID = 55
-AGENT_ERRORS = (74, 86, 97, 112, 113)  # not configured, unresponsive, unsynced, command timed out, command failed
 LIST_ACTIVE = 1
 POWER_BUTTON = 1
 LIFECYCLE = 0
@@ -123,7 +122,8 @@ class LibvirtDriver:
                 domain.agentSetResponseTimeout(math.ceil(limit), 0)
                 domain.getTime(0)
             except self._libvirt.libvirtError as error:
-                if error.get_error_code() not in AGENT_ERRORS:
+                # An agent may answer with anything, and libvirt finds many words for that.
+                if error.get_error_code() in (NO_DOMAIN, OPERATION_INVALID) or not connection.isAlive():
                     raise
                 words = error.get_error_message() or str(error)
                 raise GuestSilentError(f"the agent in guest {name} does not answer", evidence=words) from error

@@ -14,7 +14,15 @@ from flashvisor.guests.driver import GuestEvent
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from flashvisor.model.guest import GuestState
 from sim.drivercontract import listen, until
-from sim.libvirtsim import INTERNAL_ERROR, OPERATION_INVALID, LibvirtSim, SimConnection, SimDomain, SimError
+from sim.libvirtsim import (
+    INTERNAL_ERROR,
+    OPERATION_INVALID,
+    SYSTEM_ERROR,
+    LibvirtSim,
+    SimConnection,
+    SimDomain,
+    SimError,
+)
 from unit.guests.golden_specs import SPECS
 
 if TYPE_CHECKING:
@@ -144,14 +152,31 @@ def test_an_agent_that_does_not_answer_is_told_in_libvirts_words(driver: Libvirt
     assert "not connected" in caught.value.evidence
 
 
-def test_a_libvirt_that_fails_is_no_silent_agent(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_answers_nonsense_does_not_answer(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_self: SimDomain, _flags: int) -> int:
-        raise SimError(INTERNAL_ERROR, "internal error: no monitor")
+        raise SimError(INTERNAL_ERROR, "internal error: cannot parse json")
 
     driver.start(SPEC)
     monkeypatch.setattr(SimDomain, "getTime", refuse)
-    with pytest.raises(HypervisorError):
+    with pytest.raises(GuestSilentError):
         driver.ask_agent(SPEC.name, 2.0)
+
+
+def test_a_libvirt_that_is_gone_or_a_guest_that_stands_still_is_no_silent_agent(
+    sim: LibvirtSim, driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: SimDomain, _flags: int) -> int:
+        raise SimError(OPERATION_INVALID, "Requested operation is not valid: domain is not running")
+
+    def lose(_self: SimDomain, _flags: int) -> int:
+        sim.kill_daemon()
+        raise SimError(SYSTEM_ERROR, "Cannot write data: Broken pipe")
+
+    driver.start(SPEC)
+    for play, kind in ((refuse, GuestStateError), (lose, HypervisorError)):
+        monkeypatch.setattr(SimDomain, "getTime", play)
+        with pytest.raises(kind):
+            driver.ask_agent(SPEC.name, 2.0)
 
 
 @pytest.mark.parametrize(

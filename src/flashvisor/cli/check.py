@@ -13,6 +13,7 @@ from flashvisor.cli.output import print_fields, print_json
 from flashvisor.cli.session import json_option
 from flashvisor.model.names import Lease, assign_addresses, gateway
 from flashvisor.model.size import parse_size, show_size
+from flashvisor.model.startorder import turn_in_words
 
 if TYPE_CHECKING:
     from flashvisor.api.bundle import SiteSource
@@ -76,4 +77,6 @@ def _guest(site: Site, name: str, guest: Guest, leases: tuple[Lease, ...]) -> st
     parts += [f"{forward.protocol} {forward.port} leads to {forward.to}" for forward in guest.forwards]
     if not guest.autostart:
         parts.append(f"not started by {site.node.name} itself")
+    elif turn_in_words(guest):
+        parts.append(f"started {turn_in_words(guest)}")
     return ", ".join(parts)

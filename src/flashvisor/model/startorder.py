@@ -31,7 +31,7 @@ def turn_in_words(guest: Guest) -> str:
     """Returns what a guest's start waits for, for people; "" if for nothing."""
     mine = turn(guest)
     verb = {Wait.ANSWERED: "answer", Wait.STARTED: "run"}[mine.wait] + ("s" if len(mine.after) == 1 else "")
-    words = [f"order {mine.order}" if mine.order is not None else ""]
+    words = [f"in order {mine.order}" if mine.order is not None else ""]
     words.append(f"once {' and '.join(mine.after)} {verb}" if mine.after else "")
     words.append(f"{mine.delay} later" if parse_duration(mine.delay) else "")
     return ", ".join(filter(None, words))

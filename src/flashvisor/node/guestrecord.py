@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from flashvisor.model.site import Guest, Restarts
 
 PAUSED, CRASHED, KEPT = "paused: ", "crashed: ", "kept: "  # begin a record's problem
+# Problems of guests that are found again.
+STANDS_STILL = {
+    GuestState.PAUSED: f"{PAUSED}since before the agent started",
+    GuestState.KEPT: f"{KEPT}since before the agent started",
+}
 
 
 @dataclass(frozen=True)

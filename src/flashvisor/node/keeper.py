@@ -37,7 +37,7 @@ from flashvisor.model.guest import GuestState
 from flashvisor.model.startorder import stop_order
 from flashvisor.node.agenda import Agenda
 from flashvisor.node.guestfiles import prepare
-from flashvisor.node.guestrecord import KEPT, PAUSED, Record, Silence
+from flashvisor.node.guestrecord import PAUSED, STANDS_STILL, Record, Silence
 from flashvisor.node.probes import Ways
 from flashvisor.node.roster import Roster
 
@@ -137,7 +137,7 @@ class Keeper:
         for name, state in self._driver.domains().items():
             record = self._roster.record(name)
             record.wish = Wish.KEEP if state is GuestState.KEPT else Wish.RUN
-            record.problem = f"{KEPT}seen when the agent started" if state is GuestState.KEPT else ""
+            record.problem = STANDS_STILL.get(state, "")
             record.gone.clear()
             record.crashed = state is GuestState.KEPT
             record.changed = self._tools.now()
@@ -145,7 +145,7 @@ class Keeper:
             record.started = timeline.when(f"guest-{name}-started")
             record.answered = timeline.when(f"guest-{name}-answered")
             self._tools.hub.watch(name, self._driver.console_socket(name))
-            if state is not GuestState.KEPT:
+            if state not in STANDS_STILL:
                 self._probe(record)
 
     def start(self, name: str, desired: Desired, *, by_hand: bool = False) -> None:

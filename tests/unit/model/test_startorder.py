@@ -83,7 +83,7 @@ def test_an_order_and_an_after_can_make_a_ring_together() -> None:
 
 def test_a_turn_in_words() -> None:
     site = site_of({"a": Turn(order=3), "b": Turn(frozenset({"a"})), "c": Turn(frozenset({"a", "b"}), 4, "started")})
-    assert turn_in_words(site.guest["a"]) == "order 3"
+    assert turn_in_words(site.guest["a"]) == "in order 3"
     assert turn_in_words(site.guest["b"]) == "once a answers"
-    assert turn_in_words(site.guest["c"]) == "order 4, once a and b run"
+    assert turn_in_words(site.guest["c"]) == "in order 4, once a and b run"
     assert turn(site.guest["b"]).after == ("a",)

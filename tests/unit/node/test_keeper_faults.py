@@ -99,6 +99,22 @@ def test_a_kept_guest_is_found_again(tmp_path: Path) -> None:
         assert again.keeper.record("hello").problem.startswith("kept: ")
 
 
+def test_a_paused_guest_that_is_found_again_is_asked_once_it_goes_on(tmp_path: Path) -> None:
+    driver = FakeDriver()
+    with server(tmp_path, driver=driver) as made:
+        made.bring_up(RENEW)
+        made.driver.pause("hello")
+        flash, machine = made.flash, made.machine
+    with server(tmp_path, flash=flash, machine=machine, driver=driver) as again:
+        again.boot()
+        assert again.asker.watched == {}
+        assert again.keeper.record("hello").problem.startswith("paused: ")
+        driver._change("hello", GuestState.RUNNING, "runs")
+        settle(again)
+        assert set(again.asker.watched) == {"hello"}
+        assert again.keeper.record("hello").problem == ""
+
+
 def test_what_is_not_to_be_kept_is_taken_away_if_the_hypervisor_does_not(made: Server) -> None:
     made.bring_up(SITE)
     driver = made.driver

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 import uuid
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import libvirt
 
-from flashvisor.guests.domain import Card, DirectKernel, DomainSpec, domain_xml
+from flashvisor.guests.domain import Card, DirectKernel, Disk, DiskFormat, DomainSpec, domain_xml
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from flashvisor.model.guest import GuestState
 
@@ -133,3 +134,23 @@ def cards_in_vlans_are_taken(stage: Stage) -> None:
     assert tags == [["20"], ["1", "30", "40"], []], domain.XMLDesc()
     domain.undefine()
     connection.close()
+
+
+@scene
+def a_disk_without_room_pauses_the_guest_until_there_is_some(stage: Stage) -> None:
+    place = Path("/run/full")
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "full", place], check=True)
+    disk = place / "data.raw"
+    with disk.open("wb") as file:
+        file.truncate(64 << 20)
+    boot = DirectKernel(str(MEDIA / "kernel"), str(MEDIA / "keeping-initrd"), (MEDIA / "keeping-cmdline").read_text())
+    keeping = replace(HELLO, boot=boot, disks=(Disk(str(disk), DiskFormat.RAW),), memory=128 << 20)
+    stage.driver.start(keeping)
+    stage.told(GuestState.PAUSED)
+    assert stage.driver.stalled() == {"hello"}
+    subprocess.run(["mount", "-o", "remount,size=100m", place], check=True)
+    stage.driver.resume("hello")
+    wait(lambda: disk.stat().st_blocks * 512 > 2 << 20)
+    assert stage.driver.domains() == {"hello": GuestState.RUNNING}
+    assert stage.driver.stalled() == frozenset()

@@ -52,10 +52,10 @@ test-unit: setup
 	$(BIN)/pytest -q -n 2 tests/unit
 
 test-tools: setup
-	$(SUDO) $(BIN)/pytest -q tests/tools
+	$(SUDO) $(BIN)/pytest -q --durations=15 tests/tools
 
 test-lab: setup
-	$(SUDO) $(BIN)/pytest -q tests/lab
+	$(SUDO) $(BIN)/pytest -q --durations=0 --durations-min=1 tests/lab
 
 soak: setup
 	FLASHVISOR_TABLE=docs/reliability.md $(BIN)/pytest -q tests/soak

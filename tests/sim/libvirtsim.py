@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LIFECYCLE, WATCHDOG, IO_ERROR_REASON = 0, 3, 8
 NO_DOMAIN, OPERATION_INVALID, INTERNAL_ERROR, SYSTEM_ERROR, AGENT_UNRESPONSIVE = 42, 55, 1, 38, 86
-LIFECYCLE, WATCHDOG = 0, 3
 
 
 class SimError(Exception):
@@ -71,6 +71,11 @@ class SimDomain:
         if self.own_name not in self.sim.agents:
             raise SimError(AGENT_UNRESPONSIVE, "Guest agent is not responding: QEMU guest agent is not connected")
         return {"seconds": 1, "nseconds": 0}
+
+    def resume(self) -> int:
+        self.now = (1, 5)
+        self.sim.post(self, 4, 0)
+        return 0
 
     def shutdownFlags(self, _flags: int) -> int:  # noqa: N802 - libvirt's name
         self.sim.buttons.append(self.own_name)
@@ -176,18 +181,26 @@ class LibvirtSim:
         return connection
 
     def post(self, domain: SimDomain, event: int, detail: int) -> None:
-        """Queues an event for every living connection that registered."""
+        """Queues a lifecycle event for every living connection that registered."""
+        self._queue(LIFECYCLE, domain, event, detail)
+
+    def fail_disk(self, name: str, path: str, reason: str, *, action: int = 1) -> None:
+        """A guest's disk fails, and it is paused (qemu_process.c), unless QEMU reports it to the guest (action 2)."""
+        domain = self.domains[name]
+        self._queue(IO_ERROR_REASON, domain, path, "virtio-disk0", action, reason)
+        if action == 1 and domain.now[0] == 1:
+            domain.now = (3, 5)
+            self.post(domain, 3, 2)
+
+    def _queue(self, kind: int, domain: SimDomain, *words: object) -> None:
         for connection in self.connections:
-            if connection.alive and LIFECYCLE in connection.on_event:
-                callback = connection.on_event[LIFECYCLE]
-                self.work.put(lambda c=connection, f=callback: f(c, domain, event, detail, None))  # type: ignore[misc]
+            if connection.alive and kind in connection.on_event:
+                callback = connection.on_event[kind]
+                self.work.put(lambda c=connection, f=callback: f(c, domain, *words, None))  # type: ignore[misc]
 
     def bite(self, name: str, action: int) -> None:
         """A watchdog runs out; virDomainEventWatchdogAction says what it does."""
-        for connection in self.connections:
-            if connection.alive and WATCHDOG in connection.on_event:
-                callback, domain = connection.on_event[WATCHDOG], self.domains[name]
-                self.work.put(lambda c=connection, f=callback, d=domain: f(c, d, action, None))  # type: ignore[misc]
+        self._queue(WATCHDOG, self.domains[name], action)
 
     def panic(self, name: str) -> None:
         """A guest's kernel panics, and libvirt does what on_crash says."""

@@ -36,9 +36,6 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with workshop(tree, place, place / "build.log") as shop:
         (shop.work / "initrd").mkdir()
         compile_program(shop, linux / "nolibc", SOURCE.read_text(), "initrd/init")
-        cpio.make_node(shop.work / "initrd/console", 5, 1)
-        (shop.work / "initrd/dev").mkdir()
-        (shop.work / "initrd/console").rename(shop.work / "initrd/dev/console")
         cpio.pack(tree, shop.work, "initrd", "troubled", epoch=EPOCH)
         shop.keep("troubled", place)
     shutil.copyfile(linux / "bzImage", place / "kernel")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flashvisor.errors import BusyError, GuestSilentError, NodeUnreachableError
 from flashvisor.host.clock import ticks
+from flashvisor.model.wiring import first_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -71,8 +72,10 @@ def confirm(connect: Callable[[], Client], within: float) -> SiteReport:
 
 
 def expected_answers(site: Site) -> tuple[str, ...]:
-    """Returns the guests that start by themselves and have a probe, or a network card, to answer with."""
-    return tuple(name for name, guest in sorted(site.guest.items()) if guest.autostart and (guest.nics or guest.probe))
+    """Returns the guests that start by themselves and have a probe, or a card whose address the server knows."""
+    guests = sorted(site.guest.items())
+    able = (name for name, guest in guests if guest.probe or first_inside(site, guest.nics) is not None)
+    return tuple(name for name in able if site.guest[name].autostart)
 
 
 def wait_for_guests(

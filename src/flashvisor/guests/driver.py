@@ -8,7 +8,8 @@ has not ended: it is KEPT until it is stopped by force::
         driver.subscribe(lambda event: print(event.name, event.state, event.reason))
         driver.start(spec)
         driver.domains()   # {"hello": GuestState.RUNNING}
-        driver.stop("hello", force=False)
+        driver.resume("hello")
+    driver.stop("hello", force=False)
 
 The contract's test is tests/unit/guests/test_driver_contract.py.
 """
@@ -31,8 +32,19 @@ ENDED = frozenset({GuestState.STOPPED, GuestState.CRASHED})
 
 
 @dataclass(frozen=True)
+class DiskFault:
+    """A read or write of a guest's disk failed, and the guest was paused before it noticed: a resume tries it again.
+
+    `path` is the disk's file or device, "" if it is not known any more; `full` tells that there was no room.
+    """
+
+    path: str = ""
+    full: bool = False
+
+
+@dataclass(frozen=True)
 class GuestEvent:
-    """A domain came into another state; `reason` says why in a few plain words.
+    """A domain came into another state; `reason` says why in a few plain words, `fault` which disk paused it.
 
     With `watchdog`, its watchdog ran out, which is told beside its states: `state` is what the watchdog's action leads
     to, RUNNING after a reset.
@@ -41,6 +53,7 @@ class GuestEvent:
     name: str
     state: GuestState
     reason: str
+    fault: DiskFault | None = None
     watchdog: bool = False
 
 
@@ -80,6 +93,21 @@ class Driver(Protocol):
         Raises:
             GuestStateError: no domain of that name exists.
             HypervisorError: the hypervisor refused, in its own words.
+        """
+
+    def resume(self, name: str) -> None:
+        """Lets a paused guest's CPUs run on; what its disks failed to do is tried again.
+
+        Raises:
+            GuestStateError: no domain of that name is paused.
+            HypervisorError: the hypervisor refused, in its own words.
+        """
+
+    def stalled(self) -> frozenset[str]:
+        """Returns the domains that are paused because a disk failed. Asks no guest's QEMU, which may hang.
+
+        Raises:
+            HypervisorError: the hypervisor cannot be reached.
         """
 
     def subscribe(self, listener: Callable[[GuestEvent], None]) -> Callable[[], None]:

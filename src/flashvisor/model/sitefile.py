@@ -20,6 +20,7 @@ import msgspec
 from flashvisor.errors import SiteSyntaxError, UnknownKeyError, WrongTypeError
 from flashvisor.model.problem import Problems, did_you_mean
 from flashvisor.model.site import Site
+from flashvisor.model.site.words import MULTILINE
 from flashvisor.model.sitecheck import check_site as check_site
 
 GOT_LIMIT = 60  # characters of a wrong value that a message shows
@@ -86,26 +87,31 @@ def _walk(value: Any, hint: Any, path: str, found: Problems) -> None:  # noqa: A
     elif origin is tuple:
         _array(value, get_args(hint)[0], path, found)
     elif origin in (Union, UnionType):
-        _walk(value, _choice(value, get_args(hint)), path, found)
+        _walk(value, _arm(value, hint), path, found)
     else:
         _leaf(value, hint, path, found)
 
 
-def _choice(value: Any, hints: tuple[Any, ...]) -> Any:  # noqa: ANN401
-    """Which type of several a value is held against: the table for a table, where there is one; else the first.
+def _arm(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """The member of a union that a value is meant for: the one of its kind, else the first.
 
     TOML has no null: `X | None` only says that the key may be left out.
     """
-    some = [hint for hint in hints if hint is not NoneType]
-    tables = [hint for hint in some if isinstance(hint, type) and issubclass(hint, msgspec.Struct)]
-    return tables[0] if tables and isinstance(value, dict) else some[0]
+    arms = [arg for arg in get_args(hint) if arg is not NoneType]
+    if isinstance(value, dict):
+        return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, msgspec.Struct)), arms[0])
+    kind = {list: tuple, int: int, str: str}.get(type(value))
+    plain = (get_args(arm)[0] if get_origin(arm) is Annotated else get_origin(arm) or arm for arm in arms)
+    return next((arm for arm, base in zip(arms, plain, strict=True) if base is kind), arms[0])
 
 
 def _table(value: Any, struct: type[msgspec.Struct], path: str, found: Problems) -> None:  # noqa: ANN401
     if not isinstance(value, dict):
         found.add(WrongTypeError, f"{path}: expected a table, got {_show(value)}")
         return
-    hints = get_type_hints(struct, include_extras=True)
+    typed = get_type_hints(struct, include_extras=True)
+    # By the name that the file has: a Python keyword cannot name a field.
+    hints = {field.encode_name: typed[field.name] for field in msgspec.structs.fields(struct)}
     for key, item in value.items():
         if key in hints:
             _walk(item, hints[key], _join(path, key), found)
@@ -113,8 +119,8 @@ def _table(value: Any, struct: type[msgspec.Struct], path: str, found: Problems)
             step = did_you_mean(key, hints) or f"Known here: {', '.join(sorted(hints))}."
             found.add(UnknownKeyError, f"{_join(path, key)} is not a key", step=step)
     for field in msgspec.structs.fields(struct):
-        if field.required and field.name not in value:
-            found.add(WrongTypeError, f"{_join(path, field.name)} is missing: it must be given")
+        if field.required and field.encode_name not in value:
+            found.add(WrongTypeError, f"{_join(path, field.encode_name)} is missing: it must be given")
 
 
 def _dict(value: Any, hints: tuple[Any, ...], path: str, found: Problems) -> None:  # noqa: ANN401
@@ -145,16 +151,24 @@ def _leaf(value: Any, hint: Any, path: str, found: Problems) -> None:  # noqa: A
 def _wrong(value: Any, hint: Any) -> str:  # noqa: ANN401
     """What was expected instead of a value, or "" when it fits.
 
-    Text must be one printable line everywhere in a site file: names and addresses end up in units, XML and
+    Text must be one printable line almost everywhere in a site file: names and addresses end up in units, XML and
     file names, and a pattern's `$` would let a line feed at the end pass.
     """
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and _is_multiline(hint):
+        if not re.sub(r"[\n\t]", "", value).isprintable():
+            return "printable text"
+    elif isinstance(value, str) and not value.isprintable():
         return "one line of printable text"
     try:
         msgspec.convert(value, hint, strict=True)
     except msgspec.ValidationError as error:
         return _expected(hint) or str(error)
     return ""
+
+
+def _is_multiline(hint: Any) -> bool:  # noqa: ANN401
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return any(mark.extra and mark.extra.get(MULTILINE) for mark in marks)
 
 
 def _expected(hint: Any) -> str:  # noqa: ANN401

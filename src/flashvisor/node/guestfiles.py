@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 
 from flashvisor.api.types import ImageKind
 from flashvisor.errors import DiskTooSmallError, ImageNotUploadedError, UnknownGuestError
-from flashvisor.guests.domain import Bios, Card, DirectKernel, Disk, DiskFormat, DomainSpec, Uefi
-from flashvisor.guests.seed import SEED_LABEL, SeedCard, SeedGuest, seed_files
+from flashvisor.guests.domain import Bios, DirectKernel, Disk, DiskFormat, DomainSpec, Uefi
+from flashvisor.guests.kernelline import address_words, completed
+from flashvisor.guests.seed import SEED_LABEL, SeedGuest, seed_files
 from flashvisor.host import mtools, qemu_img
 from flashvisor.host.files import sync
-from flashvisor.model.names import assign_addresses, bridge_name, guest_uuid, tap_name
+from flashvisor.model.names import guest_uuid
 from flashvisor.model.site import Firmware, OnCrash
 from flashvisor.model.size import parse_size, show_size
+from flashvisor.node.cards import resolve_cards, seed_cards
+from flashvisor.node.guestoverlay import with_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +75,7 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
     places.consoles.mkdir(parents=True, exist_ok=True)
     boot: DirectKernel | Bios | Uefi
     if image.kind is ImageKind.APPLIANCE:
-        boot = _direct(places.images.boot_files(image.sha256))
+        boot = _direct(places.images.boot_files(image.sha256), guest, name, own)
         disks = _data_disk(guest, name, own)
     else:
         boot = Uefi(nvram=str(own / NVRAM)) if guest.firmware is Firmware.UEFI else Bios()
@@ -86,22 +89,17 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
         console_socket=str(places.consoles / f"{name}.sock"),
         disks=disks,
         seed=_seed(guest.cloud_init, site, name, own) if guest.cloud_init else "",
-        cards=_cards(site, name),
+        cards=resolve_cards(site, name),
         keep=guest.on_crash is OnCrash.KEEP,
         agent=guest.probe is not None and guest.probe.agent,
     )
 
 
-def _direct(files: BootFiles) -> DirectKernel:
-    words = files.cmdline if "console=" in files.cmdline else f"{files.cmdline} {CONSOLE}".strip()
-    return DirectKernel(kernel=str(files.kernel), initrd=str(files.initrd or ""), cmdline=words)
-
-
-def _cards(site: Site, name: str) -> tuple[Card, ...]:
-    leases = (lease for lease in assign_addresses(site) if lease.guest == name)
-    return tuple(
-        Card(bridge=bridge_name(lease.network), mac=lease.mac, target=tap_name(name, lease.index)) for lease in leases
-    )
+def _direct(files: BootFiles, guest: Guest, name: str, own: Path) -> DirectKernel:
+    files = with_files(files, guest.appliance.files if guest.appliance else {}, own)
+    words = [] if "console=" in files.cmdline else [CONSOLE]
+    cmdline = completed(files.cmdline, [*words, *address_words(guest.appliance, name)])
+    return DirectKernel(kernel=str(files.kernel), initrd=str(files.initrd or ""), cmdline=cmdline)
 
 
 def _system_disk(guest: Guest, name: str, image: StoredImage, own: Path) -> Disk:
@@ -154,8 +152,7 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
 
 
 def _seed(wish: CloudInit, site: Site, name: str, own: Path) -> str:
-    cards = tuple(SeedCard(lease.mac) for lease in assign_addresses(site) if lease.guest == name)
-    files = seed_files(SeedGuest(name, guest_uuid(site.node.name, name)), wish, cards)
+    files = seed_files(SeedGuest(name, guest_uuid(site.node.name, name)), wish, seed_cards(site, name))
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]
     path = own / f"seed-{digest}.img"
     if not path.exists():

@@ -25,6 +25,7 @@ from flashvisor.guests.supervise import (
     next_wish,
     note_end,
     note_fault,
+    note_start,
 )
 from flashvisor.guests.turns import Seen, Standing
 from flashvisor.model.duration import parse_duration, show_duration
@@ -32,6 +33,7 @@ from flashvisor.model.guest import GuestState
 from flashvisor.model.site import OnCrash, OnFail
 
 if TYPE_CHECKING:
+    from flashvisor.errors import FlashvisorError
     from flashvisor.guests.driver import GuestEvent
     from flashvisor.model.site import Guest, Restarts
 
@@ -61,7 +63,8 @@ class Record:
     """What is known of a guest. `started`, `answered` and `failed` in seconds since the kernel started.
 
     `gone` is cleared by a start and set once the end was told and noted: between a guest's end and the news of it,
-    the hypervisor knows more than this record, and nothing is decided. `told` is that people wanted it to stop.
+    the hypervisor knows more than this record, and nothing is decided. `told` is that people wanted it to stop, `anew`
+    that its end is wanted only for a new start.
 
     `queued` is that its turn to start has not come; `waits` says what it waits for. `answered` is since when it
     answers, `silent` why it does not although it should by now. `failure` is the last thing that went wrong with it.
@@ -77,6 +80,7 @@ class Record:
     restarts: int = 0
     problem: str = ""
     told: bool = False
+    anew: bool = False
     queued: bool = False
     waits: str = ""
     silent: str = ""
@@ -101,6 +105,20 @@ class Record:
         """It has to wait for its turn, or does not any more."""
         self.queued, self.waits = waits, ""
 
+    def begin(self, now: float, when: float) -> None:
+        """It has been started; `end` has the arguments."""
+        self.queue(waits=False)
+        self.crashed, self.changed, self.history = False, now, note_start(self.history, now)
+        self.started, self.answered = when, None
+
+    def refuse(self, error: FlashvisorError, now: float, when: float) -> None:
+        """It could not be started; `end` has the other arguments."""
+        self.gone.set()
+        self.queue(waits=False)
+        self.problem = f"{error.code}: {error.what}"
+        self.fail(f"it could not be started: {error.what}", when)
+        self.history = note_end(self.history, now)
+
     def end(self, event: GuestEvent, guest: Guest | None, now: float, when: float) -> None:
         """It has ended: what is wanted of it from now on follows from how.
 
@@ -110,7 +128,8 @@ class Record:
             now: Seconds of the keeper's clock.
             when: Seconds since the kernel started.
         """
-        asked, renewed = self.wish is Wish.REST, self.wish is Wish.RENEW
+        asked, renewed = self.anew or self.wish is Wish.REST, self.wish is Wish.RENEW
+        self.anew = False
         crashed = event.state is GuestState.CRASHED or bool(self.doomed)
         reason, self.doomed = self.doomed or event.reason, ""
         self.history = note_end(self.history, now, clean=asked or not (crashed or renewed))

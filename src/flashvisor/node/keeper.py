@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import FlashvisorError, GuestStateError
+from flashvisor.errors import FlashvisorError, GuestFilesError, GuestStateError
 from flashvisor.guests.driver import ENDED
 from flashvisor.guests.supervise import (
     Action,
@@ -28,7 +28,6 @@ from flashvisor.guests.supervise import (
     decide,
     forgive,
     next_wish,
-    note_end,
     note_start,
     note_stop_asked,
 )
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from flashvisor.guests.domain import DomainSpec
     from flashvisor.guests.driver import Driver, GuestEvent
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.guestfiles import Places
@@ -212,6 +212,10 @@ class Keeper:
         self._events.put(name)
         self.look_at_queue()
 
+    def look_again(self, name: str) -> None:
+        """Decides about a guest anew: whoever had it in hand is done."""
+        self._events.put(name)
+
     def stop_all(self, grace: float = GRACE) -> None:
         """Stops all guests before the server goes down, those first that wait for others at its start.
 
@@ -222,11 +226,7 @@ class Keeper:
         """
         running, desired = self.running(), self._roster.desired
         stuck: list[GuestStateError] = []
-        for record in self._roster.all():
-            if record.name in running:
-                continue
-            record.wish = next_wish(record.wish, Cause.STOPPED_BY_HAND)
-            record.queue(waits=False)
+        self._roster.call_off(running)
         for names in stop_order(desired.site if desired else None, running):
             for name in names:
                 try:
@@ -260,28 +260,28 @@ class Keeper:
                 return
         self._start(record, desired)
 
-    def _start(self, record: Record, desired: Desired) -> None:
+    def _prepared(self, desired: Desired, name: str) -> DomainSpec:
         if self._places is None:
             raise RuntimeError("no site is in force: `use` comes first")
+        try:
+            return prepare(desired, name, self._places(name))
+        except OSError as error:
+            # Its storage is full, read-only or gone.
+            raise GuestFilesError(f"the files of guest {name} are out of reach: {error.strerror}") from error
+
+    def _start(self, record: Record, desired: Desired) -> None:
         name, timeline = record.name, self._tools.timeline
         try:
-            spec = prepare(desired, name, self._places(name))
+            spec = self._prepared(desired, name)
             record.gone.clear()
             self._driver.start(spec)
         except GuestStateError:
             raise
         except FlashvisorError as error:
-            record.gone.set()
-            record.queue(waits=False)
-            record.problem = f"{error.code}: {error.what}"
-            record.fail(f"it could not be started: {error.what}", boot_seconds())
-            record.history = note_end(record.history, self._tools.now())
+            record.refuse(error, self._tools.now(), boot_seconds())
             self.look_at_queue()
             raise
-        record.queue(waits=False)
-        record.crashed, record.changed = False, self._tools.now()
-        record.history = note_start(record.history, record.changed)
-        record.started, record.answered = boot_seconds(), None
+        record.begin(self._tools.now(), boot_seconds())
         timeline.reach(f"guest-{name}-started", record.started)
         self._tools.hub.watch(name, Path(spec.console_socket))
         self._probe(record)

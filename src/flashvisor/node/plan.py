@@ -15,13 +15,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flashvisor.errors import ImageNotUploadedError, NodeError, NotEnoughMemoryError
+from flashvisor.api.types import ImageKind
+from flashvisor.errors import (
+    ForeignDataError,
+    ImageNotUploadedError,
+    NoApplianceError,
+    NodeError,
+    NoSuchCardError,
+    NotEnoughMemoryError,
+)
 from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
 from flashvisor.model.startorder import stop_order, turn_in_words, waves
-from flashvisor.node.network import plan_network
-from flashvisor.node.storage import DataDisk, find_disk, needs_format
+from flashvisor.model.wiring import is_card, uplink_mac, uplink_of
+from flashvisor.node.cards import resolve_cards
+from flashvisor.node.mirror import find_mirror
+from flashvisor.node.network import NetworkPlan, moves_uplink, plan_network
+from flashvisor.node.storage import DataDisk, find_disk, needs_format, on_disks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +79,10 @@ class Desired:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What the server is and does now. `memory` in bytes; `mounted` holds storages' names, `images` SHA-256s."""
+    """What the server is and does now. `memory` in bytes; `mounted` holds storages' names, `images` SHA-256s.
+
+    `cards` are MAC addresses; none at all means that nobody looked.
+    """
 
     memory: int
     disks: tuple[DataDisk, ...]
@@ -77,11 +91,12 @@ class ServerFacts:
     running: frozenset[str]
     first_card: str | None
     api_port: int
+    cards: frozenset[str] = frozenset()
 
 
 def check_server(wish: Desired, facts: ServerFacts) -> list[NodeError]:
     """Returns every reason why this server cannot carry out the site; none if it can."""
-    found = [*_storage_errors(wish.site, facts), *_image_errors(wish, facts)]
+    found = [*_storage_errors(wish.site, facts), *_image_errors(wish, facts), *_card_errors(wish.site, facts)]
     guests = wish.site.guest.values()
     need = sum(parse_size(guest.memory) + GUEST_OVERHEAD for guest in guests)
     free = facts.memory - SERVER_RESERVE
@@ -110,6 +125,7 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
     """
     before, after = _guest_keys(current), _guest_keys(wish)
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    changed |= before.keys() & after.keys() & _moved(current, wish)
     # Right after boot, or after a restart of the agent, a running guest of the site is one that was found again.
     stops = facts.running & (changed | (facts.running - after.keys()))
     ordered = chain.from_iterable(stop_order(current.site if current else None, stops))
@@ -123,11 +139,12 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
 
 
 def _storage_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
-    for name, storage in site.storage.items():
-        if name not in facts.mounted:
-            try:
-                needs_format(name, find_disk(name, storage, facts.disks))
-            except NodeError as error:
+    for name, storage in on_disks(site).items():
+        try:
+            _to_be_made(name, storage, facts.disks)
+        except NodeError as error:
+            # Of what is mounted only a mirror can get another disk.
+            if name not in facts.mounted or (storage.raid1 and isinstance(error, ForeignDataError)):
                 yield error
 
 
@@ -138,6 +155,24 @@ def _image_errors(wish: Desired, facts: ServerFacts) -> Iterator[NodeError]:
             yield ImageNotUploadedError(f"guest.{name}: the request does not say which bytes image '{guest.image}' is")
         elif ref.sha256 not in facts.images:
             yield ImageNotUploadedError(f"guest.{name}: image '{guest.image}' ({ref.sha256}) is not on this server")
+        if ref is not None and guest.appliance and ref.kind != ImageKind.APPLIANCE:
+            what = f"guest.{name}.appliance: expected an appliance, image '{guest.image}' is a {ref.kind} image"
+            yield NoApplianceError(what)
+
+
+def _card_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
+    if not facts.cards:
+        return
+    wishes = {f"network.{name}.uplink": net.uplink for name, net in site.network.items() if net.uplink}
+    wishes |= {"node.uplink.mac": site.node.uplink.mac} if site.node.uplink.mac else {}
+    for path, mac in wishes.items():
+        if is_card(mac) and mac not in facts.cards:
+            yield NoSuchCardError(f"{path}: this server has no card {mac}", evidence="\n".join(sorted(facts.cards)))
+    for name, bond in site.bond.items():
+        # A bond is there to outlive a card; without any it is nothing.
+        if not facts.cards & set(bond.cards):
+            what = f"bond.{name}.cards: this server has none of the cards {', '.join(bond.cards)}"
+            yield NoSuchCardError(what, evidence="\n".join(sorted(facts.cards)))
 
 
 def _guest_keys(desired: Desired | None) -> dict[str, object]:
@@ -149,9 +184,11 @@ def _guest_keys(desired: Desired | None) -> dict[str, object]:
 
 
 def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, ...]) -> object:
-    domain = msgspec.structs.replace(
-        guest, forwards=(), autostart=True, on_crash=OnCrash.RESTART, restarts=None, probe=None
-    )
+    # Forwards, firewall, rates and addresses that may be sent from are the server's rules, and so is when and how it
+    # is started and asked: the guest runs on.
+    nics = tuple(msgspec.structs.replace(nic, rate_in=None, rate_out=None, spoofing=False) for nic in guest.nics)
+    plain = msgspec.structs.replace(guest, autostart=True, on_crash=OnCrash.RESTART, restarts=None, probe=None)
+    domain = msgspec.structs.replace(plain, forwards=(), firewall=None, nics=nics)
     storage = guest_storage(desired.site, guest)
     return (
         domain,
@@ -159,15 +196,38 @@ def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, .
         guest.probe is not None and guest.probe.agent,
         desired.images.get(guest.image),
         tuple(lease for lease in leases if lease.guest == name),
-        (storage, desired.site.storage.get(storage or "")),
+        resolve_cards(desired.site, name),
+        _bridge_macs(desired.site, guest),
+        storage,
         desired.site.node.name,
     )
+
+
+def _bridge_macs(site: Site, guest: Guest) -> tuple[str, ...]:
+    """A bridge that gets another address is made anew, and its ports with it."""
+    uplinks = (uplink_of(site, site.network[nic.network]) for nic in guest.nics if not site.network[nic.network].subnet)
+    return tuple(uplink_mac(site, uplink) for uplink in uplinks if uplink)
+
+
+def _moved(current: Desired | None, wish: Desired | None) -> set[str]:
+    """Guests of both sites whose storage, by the same name, is other disks now."""
+    before, after = _storages(current), _storages(wish)
+    moved = {name for name in before.keys() & after.keys() if not _same(before[name], after[name])}
+    guests = wish.site.guest.items() if wish else ()
+    return {name for name, guest in guests if wish and guest_storage(wish.site, guest) in moved}
+
+
+def _same(one: Storage, other: Storage | None) -> bool:
+    """Whether two tables mean the same data: a mirror stays what it is while one of its halves stays."""
+    if other is not None and one.raid1 is not None and other.raid1 is not None:
+        return bool(set(one.raid1) & set(other.raid1))
+    return one == other
 
 
 def _unmounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
     before, after = _storages(current), _storages(wish)
     for name in sorted(facts.mounted & before.keys()):
-        if before[name] != after.get(name):
+        if not _same(before[name], after.get(name)):
             yield Action(Verb.UNMOUNT, name, "its data stay as they are")
 
 
@@ -176,13 +236,30 @@ def _mounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -
     for name, storage in _storages(wish).items():
         if name in facts.mounted and before.get(name, storage) == storage:
             continue
+        if storage.nfs is not None:
+            yield Action(Verb.MOUNT, name, f"{storage.nfs} by NFS")
+            continue
         try:
-            disk = find_disk(name, storage, facts.disks)
-            if needs_format(name, disk):
-                yield Action(Verb.FORMAT, name, f"{disk.device} is blank ({show_size(disk.size)}) and becomes ext4")
+            what, where = _to_be_made(name, storage, facts.disks)
         except NodeError:
             continue  # `check_server` has the words for it
-        yield Action(Verb.MOUNT, name, disk.device)
+        if what:
+            yield Action(Verb.FORMAT, name, what)
+        yield Action(Verb.MOUNT, name, where)
+
+
+def _to_be_made(name: str, storage: Storage, disks: tuple[DataDisk, ...]) -> tuple[str, str]:
+    """What becomes of a storage's blank disks, in words ("" if nothing does), and which devices it is on."""
+    if storage.raid1 is None:
+        disk = find_disk(name, storage, disks)
+        blank = f"{disk.device} is blank ({show_size(disk.size)}) and becomes ext4"
+        return blank if needs_format(name, disk) else "", disk.device
+    found = find_mirror(name, storage.raid1, disks)
+    blanks = " and ".join(f"{disk.device} ({show_size(disk.size)})" for disk in found.blanks)
+    where = " and ".join(disk.device for disk in (*found.members, *found.blanks))
+    if found.is_new:
+        return f"{blanks} are blank and become a mirror with ext4", where
+    return f"{blanks} is blank and becomes a half of the mirror" if blanks else "", where
 
 
 def _storages(desired: Desired | None) -> dict[str, Storage]:
@@ -190,13 +267,17 @@ def _storages(desired: Desired | None) -> dict[str, Storage]:
 
 
 def _network(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
-    def texts(desired: Desired | None) -> object:
+    def planned(desired: Desired | None) -> NetworkPlan:
         site = desired.site if desired else None
         return plan_network(site, api_port=facts.api_port, first_card=facts.first_card)
 
-    if current is None or texts(current) != texts(wish):
-        names = ", ".join(sorted(wish.site.network)) if wish else ""
-        yield Action(Verb.CONFIGURE, NETWORKS, names or "uplink and firewall only")
+    before, after = planned(current), planned(wish)
+    if current is None or before != after:
+        detail = ", ".join(sorted(wish.site.network)) if wish else ""
+        detail = detail or "uplink and firewall only"
+        if moves_uplink(before, after):
+            detail += "; the way to the server itself changes"
+        yield Action(Verb.CONFIGURE, NETWORKS, detail)
 
 
 def _starts(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from flashvisor.guests.health import USUAL_PACE, Pace, pace_of
 from flashvisor.model.names import assign_addresses
 from flashvisor.model.site import Protocol
+from flashvisor.model.wiring import port_range
 
 if TYPE_CHECKING:
     from flashvisor.model.site import Guest, Probe, Site
@@ -120,5 +121,6 @@ def _of_probe(probe: Probe, address: str) -> Target | None:
 
 
 def _of_card(guest: Guest, address: str) -> Target:
-    port = next((forward.to for forward in guest.forwards if forward.protocol is Protocol.TCP), None)
+    forwards = (forward for forward in guest.forwards if forward.protocol is Protocol.TCP)
+    port = next((forward.to or port_range(forward.port)[0] for forward in forwards), None)
     return Arp(address) if port is None else Tcp(address, port)

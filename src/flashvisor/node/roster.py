@@ -22,7 +22,7 @@ from flashvisor.node.guestrecord import Record
 from flashvisor.node.questions import Question, questions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from flashvisor.guests.driver import Driver
     from flashvisor.model.site import Guest
@@ -111,6 +111,13 @@ class Roster:
             for record in self.all()
         }
         return gate(self.desired.site, name, seen, began)
+
+    def call_off(self, running: Collection[str]) -> None:
+        """Has all who do not run stay down."""
+        for record in self.all():
+            if record.name not in running:
+                record.wish = next_wish(record.wish, Cause.STOPPED_BY_HAND)
+                record.queue(waits=False)
 
     def queued(self) -> tuple[str, ...]:
         """Returns the guests that wait for their turn."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flashvisor.guests.domain import Bios, DomainSpec
+from flashvisor.guests.driver import DiskFault
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from sim.drivercontract import DriverContract, Rig
@@ -30,7 +31,7 @@ class TestFake(DriverContract):
     @pytest.fixture
     def rig(self) -> Rig:
         driver = FakeDriver()
-        return Rig(driver, SPEC, driver.crash, lambda: driver, driver.bite, driver.agents.add)
+        return Rig(driver, SPEC, driver.crash, lambda: driver, driver.fail_disk, driver.bite, driver.agents.add)
 
 
 class TestLibvirtOnASimulator(DriverContract):
@@ -43,6 +44,12 @@ class TestLibvirtOnASimulator(DriverContract):
             drivers.append(LibvirtDriver(libvirt=sim))
             return drivers[-1]
 
-        yield Rig(drivers[0], SPEC, sim.panic, again, lambda name: sim.bite(name, 2), sim.agents.add)
+        def fail_disk(name: str, fault: DiskFault) -> None:
+            sim.fail_disk(name, fault.path, "enospc" if fault.full else "message")
+
+        def bite(name: str) -> None:
+            sim.bite(name, 2)
+
+        yield Rig(drivers[0], SPEC, sim.panic, again, fail_disk, bite, sim.agents.add)
         for driver in drivers:
             driver.close()

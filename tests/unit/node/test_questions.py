@@ -24,6 +24,10 @@ def test_without_a_probe_a_guest_answers_at_its_first_forwarded_tcp_port_or_by_a
     assert asked(SITE) == Question(Tcp("10.77.0.10", 80))
     assert asked(SITE.replace("to = 80", 'to = 80, protocol = "udp"')) == Question(Arp("10.77.0.10"))
     assert asked(SITE.split("nics")[0]) is None
+    ranged = asked(SITE.replace("port = 8080, to = 80", 'port = "8080-8090"'))
+    assert ranged == Question(Tcp("10.77.0.10", 8080))
+    bridged = parse_site(SITE.replace('subnet = "10.77.0.0/24"', 'kind = "bridge"'))
+    assert questions(bridged) == {}, "its addresses are not the server's business"
     second = questions(parse_site(SITE + SECOND_GUEST))["second"]
     assert isinstance(second.target, Arp)
 

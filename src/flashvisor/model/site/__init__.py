@@ -26,13 +26,19 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from flashvisor.model.site.appliance import Appliance as Appliance
 from flashvisor.model.site.guest import CloudInit as CloudInit
 from flashvisor.model.site.guest import Firmware as Firmware
 from flashvisor.model.site.guest import Guest as Guest
+from flashvisor.model.site.network import Allow as Allow
+from flashvisor.model.site.network import Bond as Bond
+from flashvisor.model.site.network import BondMode as BondMode
 from flashvisor.model.site.network import Forward as Forward
+from flashvisor.model.site.network import Kind as Kind
 from flashvisor.model.site.network import Network as Network
 from flashvisor.model.site.network import Nic as Nic
 from flashvisor.model.site.network import Protocol as Protocol
+from flashvisor.model.site.network import Rule as Rule
 from flashvisor.model.site.network import Uplink as Uplink
 from flashvisor.model.site.running import Autostart as Autostart
 from flashvisor.model.site.running import OnCrash as OnCrash
@@ -64,6 +70,7 @@ class Site(Table, frozen=True, kw_only=True):
     schema: Annotated[int, Meta(ge=1, le=1, description="the number 1: the version of the site file's format")]
     node: Node
     storage: dict[Name, Storage] = field(default_factory=dict)
+    bond: dict[NetworkName, Bond] = field(default_factory=dict)
     network: dict[NetworkName, Network] = field(default_factory=dict)
     image: dict[Name, Image] = field(default_factory=dict)
     guest: dict[Name, Guest] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from flashvisor.model.duration import parse_duration, show_duration
 from flashvisor.model.problem import did_you_mean
 from flashvisor.model.site import Autostart
 from flashvisor.model.startorder import ring
+from flashvisor.model.wiring import first_inside
 
 if TYPE_CHECKING:
     from flashvisor.model.problem import Problems
@@ -41,7 +42,11 @@ def check_running(site: Site, name: str, guest: Guest, found: Problems) -> None:
     if guest.restarts:
         _duration(guest.restarts.within, f"{path}.restarts.within", 1.0, DAY, found)
     if guest.probe:
-        _probe(guest, guest.probe, f"{path}.probe", found)
+        _probe(guest.probe, f"{path}.probe", found)
+        asked = guest.probe.tcp is not None or guest.probe.http is not None
+        if asked and first_inside(site, guest.nics) is None:
+            expected = "a card in a network whose addresses the server gives out"
+            found.add(WrongTypeError, f"{path}.probe: tcp and http expect {expected}, got none")
 
 
 def check_rings(site: Site, found: Problems) -> None:
@@ -58,14 +63,12 @@ def _duration(text: str, path: str, least: float, most: float, found: Problems) 
         found.add(WrongTypeError, f'{path}: expected {bounds}, got "{text}"')
 
 
-def _probe(guest: Guest, probe: Probe, path: str, found: Problems) -> None:
+def _probe(probe: Probe, path: str, found: Problems) -> None:
     kinds = {"tcp": probe.tcp, "http": probe.http, "serial": probe.serial, "agent": probe.agent or None}
     given = [kind for kind, value in kinds.items() if value is not None]
     if len(given) != 1:
         got = " and ".join(given) or "none of them"
         found.add(WrongTypeError, f"{path}: expected one of tcp, http, serial and agent = true, got {got}")
-    if {"tcp", "http"} & set(given) and not guest.nics:
-        found.add(WrongTypeError, f"{path}: expected a guest with a network card, got one without")
     if probe.http is None and (probe.port is not None or probe.expect is not None):
         found.add(WrongTypeError, f"{path}: expected port and expect only beside http")
     if probe.http is not None and not HTTP_PATH.fullmatch(probe.http):

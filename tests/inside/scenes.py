@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 import uuid
 from dataclasses import replace
@@ -16,6 +15,7 @@ import libvirt
 
 from flashvisor.guests.domain import Card, DirectKernel, Disk, DiskFormat, DomainSpec, domain_xml
 from flashvisor.guests.libvirt_driver import LibvirtDriver
+from flashvisor.host.run import run
 from flashvisor.model.guest import GuestState
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def cards_in_vlans_are_taken(stage: Stage) -> None:
 def a_disk_without_room_pauses_the_guest_until_there_is_some(stage: Stage) -> None:
     place = Path("/run/full")
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "full", place], check=True)
+    run(["mount", "-t", "tmpfs", "-o", "size=2m", "full", place])
     disk = place / "data.raw"
     with disk.open("wb") as file:
         file.truncate(64 << 20)
@@ -149,7 +149,7 @@ def a_disk_without_room_pauses_the_guest_until_there_is_some(stage: Stage) -> No
     stage.driver.start(keeping)
     stage.told(GuestState.PAUSED)
     assert stage.driver.stalled() == {"hello"}
-    subprocess.run(["mount", "-o", "remount,size=100m", place], check=True)
+    run(["mount", "-o", "remount,size=100m", place])
     stage.driver.resume("hello")
     wait(lambda: disk.stat().st_blocks * 512 > 2 << 20)
     assert stage.driver.domains() == {"hello": GuestState.RUNNING}

@@ -1087,6 +1087,14 @@ class TrialUnfinishedError(NodeError):
     advice = "`flashvisor slots` shows what it waits for."
 
 
+class NoApplianceError(NodeError):
+    """A guest has an `appliance` table, and its image is a disk image, to which the site cannot give files so."""
+
+    code = "FV-NODE-091"
+    http_status = 422
+    advice = "Take the `appliance` table out of the guest's; a disk image is set up with `cloud_init`."
+
+
 # --- GUEST --------------------------------------------------------------------------------------------------
 
 

@@ -253,3 +253,13 @@ def test_the_agent_as_a_process_starts_and_ends_when_told(tmp_path: Path) -> Non
     first = said.read_text().splitlines()
     assert [line.split(" t=")[0] for line in first if "stage=agent" in line] == ["flashvisor: stage=agent"]
     assert any("FV-NODE-012" in line for line in first)
+
+
+def test_an_appliance_gets_the_sites_files_behind_its_own(places: Places) -> None:
+    data = uki(b"the kernel", b"quiet\0", initrd=b"the root")
+    put(places, data)
+    text = SITE.replace('memory = "64MiB"', 'memory = "64MiB"\nappliance.files = { "/etc/site.d/site.conf" = "a" }')
+    spec = prepare(desired(text, {"hello": data}), "hello", places)
+    assert isinstance(spec.boot, DirectKernel)
+    assert Path(spec.boot.initrd).parent == places.guests / "hello"
+    assert Path(spec.boot.initrd).read_bytes().startswith(b"the root070701")

@@ -18,6 +18,7 @@ from flashvisor.errors import ImageChangedError, UnknownImageError, UnreadableFi
 from flashvisor.host.files import sha256_file
 from flashvisor.host.pe import is_pe
 from flashvisor.model.inline import inline_files
+from flashvisor.model.inlinetables import inline_tables
 from flashvisor.model.sitefile import check_site, parse_site
 
 if TYPE_CHECKING:
@@ -65,10 +66,14 @@ def read_site(path: Path) -> SiteSource:
     """Reads and checks a site file; touches no server.
 
     Raises:
-        UnreadableFileError: the site file, or a key file that it names, cannot be read.
+        UnreadableFileError: the site file, or a file that it takes a text from, cannot be read.
         SiteError: it is wrong, or an image's file is not there.
     """
-    text = inline_files(_read_text(path), lambda name: _read_text(path.parent / Path(name).expanduser()), str(path))
+
+    def read(name: str) -> str:
+        return _read_text(path.parent / Path(name).expanduser())
+
+    text = inline_tables(inline_files(_read_text(path), read, str(path)), read, str(path))
     site = parse_site(text, str(path))
     check_site(site, str(path))
     images = {name: path.parent / Path(image.file).expanduser() for name, image in site.image.items()}

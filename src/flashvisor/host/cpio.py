@@ -6,7 +6,6 @@ Uses the build root's cpio; the same files give the same bytes.
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from flashvisor.errors import StrangeImageError
@@ -25,15 +24,6 @@ def pack(tree: Path, work: Path, directory: str, output: str, *, epoch: int) -> 
     argv = ["cpio", "--quiet", "--create", "--format=newc", "--reproducible", "--owner=+0:+0", f"--file=/mnt/{output}"]
     names = "".join(f"{name}\n" for name in paths)
     enter(tree, argv, binds={work: "/mnt"}, cwd=f"/mnt/{directory}", stdin=names)
-
-
-def make_node(path: Path, major: int, minor: int) -> None:
-    """Makes a character device that everyone may use, to be packed; only root can.
-
-    Source: mknod(2); the numbers stand in Documentation/admin-guide/devices.txt.
-    """
-    os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
-    path.chmod(0o666)
 
 
 def listing(tree: Path, work: Path, archive: str) -> list[Listed]:

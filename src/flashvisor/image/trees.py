@@ -38,6 +38,9 @@ ROOT_PACKAGES = (
     "liburing2", "libzstd1", "libseccomp2", "libcap-ng0", "lvm2", "mdadm", "xfsprogs", "lighttpd",
 )  # fmt: skip
 
+# What the catalogue's appliances are picked from. A tree of its own: a new appliance must not make a new image.
+APPLIANCE_PACKAGES = ("chrony", "dnsmasq-base", "e2fsprogs", "mosquitto", "nginx", "rsyslog", "valkey-server")
+
 SOURCES = ("qemu", "libvirt", "libtirpc", "gnutls28")  # source packages, laid into the build root's /usr/src
 ARCHIVES = ("--tar-only", "--diff-only")
 
@@ -61,6 +64,11 @@ def build_root(cache: Cache) -> Path:
 def root_packages(cache: Cache) -> Path:
     """Returns the tree that the image's files are picked from."""
     return _tree(cache, "packages", ROOT_PACKAGES, title="Debian packages of the image", expected=40)
+
+
+def appliance_packages(cache: Cache) -> Path:
+    """Returns the tree that the appliances' files are picked from."""
+    return _tree(cache, "appliance-packages", APPLIANCE_PACKAGES, title="Debian packages of appliances", expected=30)
 
 
 def installed(tree: Path) -> dict[str, str]:

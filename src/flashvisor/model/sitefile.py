@@ -20,6 +20,7 @@ import msgspec
 from flashvisor.errors import SiteSyntaxError, UnknownKeyError, WrongTypeError
 from flashvisor.model.problem import Problems, did_you_mean
 from flashvisor.model.site import Site
+from flashvisor.model.site.words import MULTILINE
 from flashvisor.model.sitecheck import check_site as check_site
 
 GOT_LIMIT = 60  # characters of a wrong value that a message shows
@@ -136,16 +137,24 @@ def _leaf(value: Any, hint: Any, path: str, found: Problems) -> None:  # noqa: A
 def _wrong(value: Any, hint: Any) -> str:  # noqa: ANN401
     """What was expected instead of a value, or "" when it fits.
 
-    Text must be one printable line everywhere in a site file: names and addresses end up in units, XML and
+    Text must be one printable line almost everywhere in a site file: names and addresses end up in units, XML and
     file names, and a pattern's `$` would let a line feed at the end pass.
     """
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and _is_multiline(hint):
+        if not re.sub(r"[\n\t]", "", value).isprintable():
+            return "printable text"
+    elif isinstance(value, str) and not value.isprintable():
         return "one line of printable text"
     try:
         msgspec.convert(value, hint, strict=True)
     except msgspec.ValidationError as error:
         return _expected(hint) or str(error)
     return ""
+
+
+def _is_multiline(hint: Any) -> bool:  # noqa: ANN401
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return any(mark.extra and mark.extra.get(MULTILINE) for mark in marks)
 
 
 def _expected(hint: Any) -> str:  # noqa: ANN401

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 from flashvisor.api.types import ImageKind
 from flashvisor.errors import DiskTooSmallError, ImageNotUploadedError, UnknownGuestError
 from flashvisor.guests.domain import Bios, Card, DirectKernel, Disk, DiskFormat, DomainSpec, Uefi
+from flashvisor.guests.kernelline import address_words, completed
 from flashvisor.guests.seed import SEED_LABEL, SeedCard, SeedGuest, seed_files
 from flashvisor.host import mtools, qemu_img
 from flashvisor.host.files import sync
 from flashvisor.model.names import assign_addresses, bridge_name, guest_uuid, tap_name
 from flashvisor.model.site import Firmware
 from flashvisor.model.size import parse_size, show_size
+from flashvisor.node.guestoverlay import with_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +74,7 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
     places.consoles.mkdir(parents=True, exist_ok=True)
     boot: DirectKernel | Bios | Uefi
     if image.kind is ImageKind.APPLIANCE:
-        boot = _direct(places.images.boot_files(image.sha256))
+        boot = _direct(places.images.boot_files(image.sha256), guest, name, own)
         disks = _data_disk(guest, name, own)
     else:
         boot = Uefi(nvram=str(own / NVRAM)) if guest.firmware is Firmware.UEFI else Bios()
@@ -90,9 +92,11 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
     )
 
 
-def _direct(files: BootFiles) -> DirectKernel:
-    words = files.cmdline if "console=" in files.cmdline else f"{files.cmdline} {CONSOLE}".strip()
-    return DirectKernel(kernel=str(files.kernel), initrd=str(files.initrd or ""), cmdline=words)
+def _direct(files: BootFiles, guest: Guest, name: str, own: Path) -> DirectKernel:
+    files = with_files(files, guest.appliance.files if guest.appliance else {}, own)
+    words = [] if "console=" in files.cmdline else [CONSOLE]
+    cmdline = completed(files.cmdline, [*words, *address_words(guest.appliance, name)])
+    return DirectKernel(kernel=str(files.kernel), initrd=str(files.initrd or ""), cmdline=cmdline)
 
 
 def _cards(site: Site, name: str) -> tuple[Card, ...]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flashvisor.errors import ImageNotUploadedError, NodeError, NotEnoughMemoryError
+from flashvisor.api.types import ImageKind
+from flashvisor.errors import ImageNotUploadedError, NoApplianceError, NodeError, NotEnoughMemoryError
 from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
@@ -135,6 +136,9 @@ def _image_errors(wish: Desired, facts: ServerFacts) -> Iterator[NodeError]:
             yield ImageNotUploadedError(f"guest.{name}: the request does not say which bytes image '{guest.image}' is")
         elif ref.sha256 not in facts.images:
             yield ImageNotUploadedError(f"guest.{name}: image '{guest.image}' ({ref.sha256}) is not on this server")
+        if ref is not None and guest.appliance and ref.kind != ImageKind.APPLIANCE:
+            what = f"guest.{name}.appliance: expected an appliance, image '{guest.image}' is a {ref.kind} image"
+            yield NoApplianceError(what)
 
 
 def _guest_keys(desired: Desired | None) -> dict[str, object]:

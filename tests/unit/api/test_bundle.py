@@ -11,6 +11,7 @@ import pytest
 from flashvisor.api.bundle import hash_images, read_site
 from flashvisor.api.types import ImageKind
 from flashvisor.errors import ImageChangedError, UnknownImageError, UnknownKeyError, UnreadableFileError
+from flashvisor.model.site import Appliance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,19 @@ def test_key_files_and_images_come_in(site_file: Path) -> None:
     assert request.images["debian"].kind is ImageKind.DISK
     assert request.images["debian"].sha256 == hashlib.sha256(b"QFI\xfb" + bytes(5000)).hexdigest()
     assert (request.who, request.confirm_within) == ("me", 60)
+
+
+def test_files_of_guests_come_in_as_texts(site_file: Path) -> None:
+    (site_file.parent / "page.html").write_text("<p>\n")
+    site_file.write_text(
+        site_file.read_text() + '\n[guest.hello.appliance.files_from]\n"/srv/www/index.html" = "page.html"\n'
+    )
+    source = read_site(site_file)
+    assert source.site.guest["hello"].appliance == Appliance(files={"/srv/www/index.html": "<p>\n"})
+    assert "files_from" not in source.text
+    (site_file.parent / "page.html").unlink()
+    with pytest.raises(UnreadableFileError, match=r"page\.html"):
+        read_site(site_file)
 
 
 def test_uploads_are_what_the_server_lacks_and_each_file_once(site_file: Path) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flashvisor.errors import ForeignDataError, ImageNotUploadedError, NoDataDiskError, NotEnoughMemoryError
+import msgspec
+
+from flashvisor.errors import (
+    ForeignDataError,
+    ImageNotUploadedError,
+    NoApplianceError,
+    NoDataDiskError,
+    NotEnoughMemoryError,
+)
 from flashvisor.node.fakemachine import blank_disk
 from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, check_server, missing_images, plan
 from sim.nodekit import GIB, SECOND_GUEST, SITE, desired, facts, sha256, uki
@@ -111,3 +119,20 @@ def test_missing_images_are_those_that_guests_use() -> None:
     wish = desired(SITE + '[image.spare]\nfile = "spare"\n', images={"spare": uki(b"spare")})
     assert missing_images(wish, facts(images=frozenset())) == (sha256(uki()),)
     assert missing_images(wish, facts(memory=GIB)) == ()
+
+
+FILES = 'memory = "64MiB"\nappliance.files = { "/etc/site.d/site.conf" = "x" }'
+
+
+def test_changed_files_change_the_guest() -> None:
+    new = desired(SITE.replace('memory = "64MiB"', FILES))
+    assert steps(plan(desired(), new, UP)) == ["stop hello", "start hello"]
+
+
+def test_only_an_appliance_takes_files() -> None:
+    wish = desired(SITE.replace('memory = "64MiB"', FILES))
+    assert check_server(wish, facts()) == []
+    disk = {name: msgspec.structs.replace(ref, kind="disk") for name, ref in wish.images.items()}
+    (error,) = check_server(replace(wish, images=disk), facts())
+    assert isinstance(error, NoApplianceError)
+    assert error.what == "guest.hello.appliance: expected an appliance, image 'hello' is a disk image"

@@ -26,6 +26,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from flashvisor.model.site.appliance import Appliance as Appliance
 from flashvisor.model.site.guest import CloudInit as CloudInit
 from flashvisor.model.site.guest import Firmware as Firmware
 from flashvisor.model.site.guest import Guest as Guest

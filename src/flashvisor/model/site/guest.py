@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from flashvisor.model.site.appliance import Appliance
 from flashvisor.model.site.network import Forward, Nic
 from flashvisor.model.site.words import Name, Size, Table
 
@@ -52,3 +53,4 @@ class Guest(Table, frozen=True, kw_only=True):
     nics: tuple[Nic, ...] = ()
     forwards: tuple[Forward, ...] = ()
     cloud_init: CloudInit | None = None
+    appliance: Appliance | None = None

@@ -32,6 +32,9 @@ Mac = Annotated[
         description='a MAC address in lower case, as in "52:54:00:12:34:56"',
     ),
 ]
+# The only values that may have several lines: parse_site knows them by `MULTILINE`.
+MULTILINE = "multiline"
+Text = Annotated[str, Meta(max_length=16_384, description="text of at most 16384 characters", extra={MULTILINE: True})]
 Seconds = Annotated[int, Meta(ge=1, le=86400)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flashvisor.errors import UnknownImageError, UnknownReferenceError, WrongTypeError
 from flashvisor.model.names import guest_storage
 from flashvisor.model.problem import did_you_mean
+from flashvisor.model.sitecheck.appliance import check_appliance
 from flashvisor.model.size import UNITS, parse_size
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def check_guest(site: Site, name: str, guest: Guest, found: Problems) -> None:
     if guest.disk is not None:
         _size(guest.disk, f"{path}.disk", MIN_DISK, found)
     _guest_storage(site, path, guest, found)
+    check_appliance(guest, path, found)
     if guest.cloud_init is not None:
         _cloud_init(guest.cloud_init, f"{path}.cloud_init", found)
 

@@ -1095,6 +1095,104 @@ class NoApplianceError(NodeError):
     advice = "Take the `appliance` table out of the guest's; a disk image is set up with `cloud_init`."
 
 
+class NoSuchCardError(NodeError):
+    """The site names a network card, by its MAC address, that this server does not have."""
+
+    code = "FV-NODE-046"
+    http_status = 422
+    advice = "`flashvisor node show` lists the server's cards; correct the MAC address in the site file."
+
+
+# --- NODE: its storages -------------------------------------------------------------------------------------
+
+
+class StorageNearlyFullError(NodeError):
+    """A storage has little room left. When it is full, the guests that write to it wait."""
+
+    code = "FV-NODE-061"
+    http_status = 503
+    advice = "Make room: files deleted in guests that trim their disks count, and guests that are no longer needed."
+
+
+class StorageFullError(NodeError):
+    """A storage has no room left. Guests that want to write wait, and go on by themselves when there is room."""
+
+    code = "FV-NODE-062"
+    http_status = 503
+    advice = "Make room: files deleted in guests that trim their disks count, and guests that are no longer needed."
+
+
+class StorageReadOnlyError(NodeError):
+    """A storage's file system met an error and takes no more writes. The guests on it wait.
+
+    When none of them runs any more, it is checked, repaired if that loses nothing, and mounted again by itself;
+    the guests that waited are started anew.
+    """
+
+    code = "FV-NODE-063"
+    http_status = 503
+    advice = "Look for a failing disk in `flashvisor node logs`; stop guests on this storage that still run."
+
+
+class StorageGoneError(NodeError):
+    """A storage's disk is not in the server any more, or answers no more. The guests on it wait.
+
+    When the disk is back, it is checked and mounted by itself, and the guests that waited are started anew.
+    """
+
+    code = "FV-NODE-064"
+    http_status = 503
+    advice = "Put the disk back, or check its cables; another disk takes its place only by a site that names it."
+
+
+class StorageSlowError(NodeError):
+    """A storage answers very slowly, or not at all for now. The guests on it wait for it, and go on when it answers."""
+
+    code = "FV-NODE-065"
+    http_status = 503
+    advice = "Look for a failing disk in `flashvisor node logs`; see which guest writes the most."
+
+
+class DiskFaultError(NodeError):
+    """A read or write of a guest's disk failed though its storage looks sound. The guest waits; it is tried again."""
+
+    code = "FV-NODE-066"
+    http_status = 503
+    advice = "Look for a failing disk in `flashvisor node logs`, and save what the guest holds."
+
+
+class GuestFilesError(NodeError):
+    """A guest's files on the server cannot be read or made, so that it cannot be started. It will be tried again."""
+
+    code = "FV-NODE-067"
+    http_status = 503
+    advice = "`flashvisor node show` tells how the guest's storage is."
+
+
+class StorageDegradedError(NodeError):
+    """A mirror runs on one of its two disks. Guests run on; if that one fails as well, what they hold is lost.
+
+    A half that comes back is taken in by itself. A new disk is taken in once the site names it, and if it is blank.
+    """
+
+    code = "FV-NODE-069"
+    http_status = 503
+    advice = (
+        "Put a disk in, and name it in the site's `raid1` in place of the one that is missing (`node show` lists them)."
+    )
+
+
+class NfsError(NodeError):
+    """An NFS server's export cannot be mounted. It is tried again by itself; the guests on it wait."""
+
+    code = "FV-NODE-068"
+    http_status = 503
+    advice = (
+        "Check the name and the network; the server must export the directory to this one by NFS 4.1 or newer, "
+        "read-write, and with no_root_squash."
+    )
+
+
 # --- GUEST --------------------------------------------------------------------------------------------------
 
 

@@ -132,7 +132,9 @@ def test_xz_that_wants_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("inner", [b"<html>", b"PK\x03\x04", gzip.compress(bytes(9000)), b""])
+@pytest.mark.parametrize(
+    "inner", [b"<html>", b"PK\x03\x04", gzip.compress(bytes(9000), mtime=0), b""], ids=["page", "zip", "gzip", "none"]
+)
 def test_what_is_inside_must_be_a_disk(tmp_path: Path, kind: Kind, inner: bytes) -> None:
     data = COMPRESS[kind](inner)
     if not inner:

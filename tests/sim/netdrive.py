@@ -3,7 +3,7 @@ namespace of its own, where nothing else of ours need be.
 
 Input is JSON: {"links": ["link add ..."], "parameters": {"net/...": "1"}, "ruleset": "...", "probes": [{"on": "g0",
 "frames": ["hex"], "watch": ["g1"]}]}; output, for each probe, {"g1": ["hex", ...]}. A probe ends when nothing has come
-for QUIET seconds.
+for QUIET seconds, or those that it names as "quiet".
 """  # noqa: D205 - the first paragraph is one thought
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 QUIET = 0.15  # seconds
 EVERY_PROTOCOL = 0x0003  # ETH_P_ALL
-SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 263, 8, 23  # packet(7)
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 263, 1, 8, 23  # packet(7)
+PACKET_MR_PROMISC = 1
 VLAN_VALID = 0x10  # TP_STATUS_VLAN_VALID
 AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata; the sixth is the tag
 
@@ -29,6 +34,9 @@ def listen(interface: str) -> socket.socket:
     channel.bind((interface, EVERY_PROTOCOL))
     channel.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     channel.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+    # A virtual card keeps tags from those who did not ask for them.
+    everything = struct.pack("=iHH8s", socket.if_nametoindex(interface), PACKET_MR_PROMISC, 0, b"")
+    channel.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, everything)
     channel.setblocking(False)
     return channel
 
@@ -44,24 +52,35 @@ def receive(channel: socket.socket) -> bytes:
     return frame
 
 
-def run(probe: dict[str, object], channels: dict[str, socket.socket]) -> dict[str, list[str]]:
-    """Sends a probe's frames and collects what arrives where it watches."""
-    for channel in channels.values():
+def drain(channels: Iterable[socket.socket]) -> None:
+    """Forgets what came before."""
+    for channel in channels:
         while select.select([channel], [], [], 0)[0]:
             receive(channel)
-    watched = {channels[name]: name for name in probe["watch"]}  # type: ignore[attr-defined]
-    found: dict[str, list[str]] = {name: [] for name in watched.values()}
 
-    def collect(patience: float) -> None:
-        while ready := select.select(list(watched), [], [], patience)[0]:
-            for channel in ready:
-                found[watched[channel]].append(receive(channel).hex())
 
-    for frame in probe["frames"]:  # type: ignore[attr-defined]
-        channels[str(probe["on"])].send(bytes.fromhex(frame))
-        # A flood would not fit into the receiver's buffer.
-        collect(0)
-    collect(QUIET)
+def collect(watched: dict[str, socket.socket], patience: float) -> dict[str, list[str]]:
+    """Takes what arrives, until nothing has come for some seconds."""
+    found: dict[str, list[str]] = {name: [] for name in watched}
+    names = {channel: name for name, channel in watched.items()}
+    while ready := select.select(list(names), [], [], patience)[0]:
+        for channel in ready:
+            found[names[channel]].append(receive(channel).hex())
+    return found
+
+
+def run(probe: dict[str, Any], channels: dict[str, socket.socket]) -> dict[str, list[str]]:
+    """Sends a probe's frames and collects what arrives where it watches."""
+    drain(channels.values())
+    watched = {name: channels[name] for name in probe["watch"]}
+    found: dict[str, list[str]] = {name: [] for name in watched}
+    # A flood would not fit into the receiver's buffer: it is taken out frame by frame.
+    for frame in (*probe["frames"], None):
+        if frame is not None:
+            channels[probe["on"]].send(bytes.fromhex(frame))
+        patience = 0 if frame is not None else probe.get("quiet", QUIET)
+        for name, frames in collect(watched, patience).items():
+            found[name] += frames
     return found
 
 

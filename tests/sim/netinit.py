@@ -1,8 +1,9 @@
 """The first program of a machine that has the image's kernel, nft and networkd, and nothing else: it does what
 /plan.json says, and writes what it saw to the serial port. Standard library only, and host/netlink.py.
 
-Steps: {"units": {name: text}, "delete": [interfaces]} as an apply does it, {"rules": text}, {"wait": [[interface,
-address], ...]}, {"gone": [interfaces]}, {"probe": {...}} as netdrive.py has it, {"connect": [address, port]}.
+Steps: {"units": {name: text}, "delete": [interfaces], "after": [interfaces]} as an apply does it, {"rules": text},
+{"wait": [[interface, address], ...]}, {"gone": [interfaces]}, {"probe": {...}} as netdrive.py has it, {"connect":
+[address, port], "watch": interface}.
 """  # noqa: D205 - the first paragraph is one thought
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any
 sys.path.insert(0, "/test")
 
 from flashvisor.host.netlink import addresses, delete_link, wait_for_address
-from sim.netdrive import listen, run
+from sim.netdrive import QUIET, collect, drain, listen, run
 
 UNITS, LOG = Path("/run/systemd/network"), Path("/run/networkd.log")
-LIMIT = 40.0  # seconds, under emulation
+NETWORKD, NOTIFY = "/usr/lib/systemd/systemd-networkd", Path("/run/notify")
+LIMIT = 20.0  # seconds, under emulation
 RESULT = "RESULT "
 
 
@@ -32,13 +34,16 @@ class Machine:
 
     def __init__(self) -> None:
         UNITS.mkdir(parents=True)
+        self._news = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._news.bind(str(NOTIFY))
+        self._news.settimeout(LIMIT)
+        NOTIFY.chmod(0o666)
         self._daemon: subprocess.Popen[bytes] | None = None
         self._channels: dict[str, socket.socket] = {}
 
     def step(self, step: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
         """Does one thing and returns what it saw."""
-        (kind,) = step.keys() - {"delete"}
-        return getattr(self, f"_{kind}")(step)
+        return getattr(self, f"_{next(iter(step))}")(step)
 
     def _units(self, step: dict[str, Any]) -> list[str]:
         for name in step.get("delete", ()):
@@ -49,10 +54,15 @@ class Machine:
             (UNITS / name).write_text(text)
         if self._daemon is None:
             log = LOG.open("wb")
-            self._daemon = subprocess.Popen(["/usr/lib/systemd/systemd-networkd"], stdout=log, stderr=log)
+            environment = {"NOTIFY_SOCKET": str(NOTIFY), "PATH": "/usr/bin"}
+            self._daemon = subprocess.Popen([NETWORKD], stdout=log, stderr=log, env=environment)
         else:
-            # What `systemctl reload` does: the unit is Type=notify-reload.
+            # What `systemctl reload` does, and waits for: the unit is Type=notify-reload.
             self._daemon.send_signal(signal.SIGHUP)
+        while b"READY=1" not in self._news.recv(1 << 12):
+            pass
+        for name in step.get("after", ()):
+            delete_link(name)
         return sorted(step["units"])
 
     def _rules(self, step: dict[str, Any]) -> str:
@@ -72,20 +82,21 @@ class Machine:
 
     def _probe(self, step: dict[str, Any]) -> dict[str, list[str]]:
         probe = step["probe"]
-        for name in (probe["on"], *probe["watch"]):
-            # An interface that was made anew has another number.
-            number = socket.if_nametoindex(name)
-            if f"{name}/{number}" not in self._channels:
-                self._channels[f"{name}/{number}"] = listen(name)
-        channels = {
-            name: self._channels[f"{name}/{socket.if_nametoindex(name)}"] for name in (probe["on"], *probe["watch"])
-        }
-        return run(probe, channels)
+        return run(probe, {name: self._channel(name) for name in (probe["on"], *probe["watch"])})
 
-    def _connect(self, step: dict[str, Any]) -> int:
-        channel = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._channels[f"call/{step['connect']}"] = channel
-        return channel.connect_ex(tuple(step["connect"]))
+    def _connect(self, step: dict[str, Any]) -> dict[str, list[str]]:
+        watched = {step["watch"]: self._channel(step["watch"])}
+        drain(watched.values())
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as call:
+            call.connect_ex(tuple(step["connect"]))
+            return collect(watched, QUIET)
+
+    def _channel(self, name: str) -> socket.socket:
+        # An interface that was made anew has another number.
+        key = f"{name}/{socket.if_nametoindex(name)}"
+        if key not in self._channels:
+            self._channels[key] = listen(name)
+        return self._channels[key]
 
 
 def mount(kind: str, place: str, options: str = "") -> None:
@@ -99,14 +110,19 @@ def main() -> None:
     """Does all steps; the kernel's panic at the end of its first program is what ends the machine."""
     results: list[Any] = []
     try:
+        mount("devtmpfs", "/dev")
         mount("proc", "/proc")
         # Read-only: networkd takes it for a container's, and does not wait for udev.
         mount("sysfs", "/sys", "ro")
         mount("tmpfs", "/run")
-        for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
-            Path("/proc/sys", name).write_text("1")
+        for line in Path("/etc/sysctl.conf").read_text().splitlines():
+            name, _, value = line.partition(" = ")
+            if name.startswith("net."):
+                Path("/proc/sys", name.replace(".", "/")).write_text(value)
         machine = Machine()
-        results.extend(machine.step(step) for step in json.loads(Path("/plan.json").read_text()))
+        for step in json.loads(Path("/plan.json").read_text()):
+            results.append(machine.step(step))
+            print(next(iter(step)), file=sys.stderr, flush=True)  # noqa: T201 - for whoever looks on
     except BaseException:  # noqa: BLE001 - whatever it is, the test has to see it
         results.append({"failed": traceback.format_exc()})
     said = LOG.read_text() if LOG.exists() else ""

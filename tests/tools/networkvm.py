@@ -71,12 +71,14 @@ def run_machine(work: Path, steps: Sequence[dict[str, Any]]) -> tuple[list[Any],
 
 
 def _fill(top: Path, tree: Path, boot: Path) -> None:
-    for name in ("proc", "sys", "run", "dev", "tmp", "etc", "usr/lib64", "test/sim"):
+    for name in ("proc", "sys", "run", "dev", "tmp", "etc", "usr/lib64", "usr/lib/python3.13/lib-dynload", "test/sim"):
         (top / name).mkdir(parents=True)
     programs = [tree / name for name in (*PROGRAMS, *OPENED)]
     files = {name: tree / name for name in (*PROGRAMS, *OPENED)}
     files |= {f"{LIBRARIES}/{name}": path for name, path in closure(programs, [tree]).items()}
     files |= {f"etc/{name}": CHECKOUT / "src/flashvisor/image/recipe/root/etc" / name for name in ("passwd", "group")}
+    files["etc/protocols"] = tree / "etc/protocols"
+    files["etc/sysctl.conf"] = CHECKOUT / "src/flashvisor/image/recipe/root/usr/lib/sysctl.d/50-flashvisor.conf"
     files |= {f"test/flashvisor/{name}.py": CHECKOUT / f"src/flashvisor/{name}.py" for name in OURS}
     files |= {"test/sim/netdrive.py": CHECKOUT / "tests/sim/netdrive.py", "init": CHECKOUT / "tests/sim/netinit.py"}
     for name, source in files.items():
@@ -84,8 +86,11 @@ def _fill(top: Path, tree: Path, boot: Path) -> None:
         shutil.copy(source.resolve(), top / name)
     (top / "init").write_text("#!/usr/bin/python3.13 -IB\n" + (top / "init").read_text())
     (top / "init").chmod(0o755)
+    (top / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     (top / "usr/lib64/ld-linux-x86-64.so.2").symlink_to(f"/{LIBRARIES}/ld-linux-x86-64.so.2")
     for name, target in LINKS.items():
         (top / name).symlink_to(target)
-    shutil.copytree(tree / "usr/lib/python3.13", top / "usr/lib/python3.13", ignore=NOT_NEEDED, symlinks=True)
+    shutil.copytree(
+        tree / "usr/lib/python3.13", top / "usr/lib/python3.13", ignore=NOT_NEEDED, symlinks=True, dirs_exist_ok=True
+    )
     shutil.copytree(boot / "modules/lib/modules", top / "usr/lib/modules", symlinks=True)

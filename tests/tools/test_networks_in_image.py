@@ -16,8 +16,9 @@ from flashvisor.host.networkd import outdated
 from flashvisor.model.names import bridge_mac, nic_mac, tap_name
 from flashvisor.model.sitefile import check_site, parse_site
 from flashvisor.model.wiring import bridge_of
-from flashvisor.node.network import NetworkPlan, plan_network
+from flashvisor.node.network import plan_network
 from sim.frames import ACK, ARP, ICMP6, SYN, TCP, Address, Ether, Seen, read
+from sim.netdrive import QUIET
 from tools.networkvm import CARDS, run_machine
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.tools
 
 CARD, SPARE, WORLD, WORLD2 = CARDS
 MARK = 4242
+RA_DELAY = 1.5  # seconds: MAX_RA_DELAY_TIME is 0.5 (RFC 4861, 10)
 ROUTER, FAR, NEAR = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.9"), IPv4Address("192.0.2.130")
 OURS = IPv4Address("192.0.2.10")
 PLAIN = f'schema = 1\n[node]\nname = "alpha"\nuplink = {{ mac = "{CARD}" }}\n[image.i]\nfile = "i"\n'
@@ -65,13 +67,15 @@ TAGGED = (
 # The other end of the server's wire: a router with DHCP, which knows the server's card.
 WORLD_UNITS = {
     "10-world.network": (
-        f"[Match]\nMACAddress={WORLD}\n\n[Network]\nAddress={ROUTER}/24\nDHCPServer=yes\nLinkLocalAddressing=no\n\n"
-        "[DHCPServer]\nPoolOffset=100\nPoolSize=50\nPersistLeases=no\n"
+        f"[Match]\nMACAddress={WORLD}\n\n[Network]\nDHCPServer=yes\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\n"
+        # Both ends of the wire are one machine's: only the server's end has a route to it.
+        f"[Address]\nAddress={ROUTER}/24\nAddPrefixRoute=no\n\n"
+        "[DHCPServer]\nPoolOffset=100\nPoolSize=50\nPersistLeases=no\nEmitRouter=no\n"
         f"\n[DHCPServerStaticLease]\nMACAddress={CARD}\nAddress={OURS}\n"
     ),
-    "10-world2.network": f"[Match]\nMACAddress={WORLD2}\n\n[Network]\nLinkLocalAddressing=no\n",
+    "10-world2.network": f"[Match]\nMACAddress={WORLD2}\n\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n",
 }
-IMAGE_UNITS = ("80-flashvisor-uplink.network",)
+WORLD_RULE = 'insert rule inet flashvisor input iifname "eth2" udp dport 67 accept\n'  # so that the world's DHCP hears
 
 
 @dataclass
@@ -82,6 +86,7 @@ class Story:
     steps: list[dict[str, Any]] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
     before: dict[str, str] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
 
     def do(self, name: str, **step: Any) -> None:  # noqa: ANN401 - JSON
         self.names[name] = len(self.steps)
@@ -98,25 +103,15 @@ class Story:
             path.unlink()
         for unit, content in self.before.items():
             (units / unit).write_text(content)
-        stale = [*outdated(plan.units, units), *(_gone(self.before, plan))]
-        self.before = plan.units
-        self.do(f"{name}: rules", rules=plan.ruleset)
-        self.do(name, units={**WORLD_UNITS, **plan.units, **_taps(site)}, delete=stale)
+        changed = [name for name in outdated(plan.units, units) if name in plan.devices]
+        gone = [name for name in self.devices if name not in plan.devices]
+        self.before, self.devices = plan.units, plan.devices
+        self.do(f"{name}: rules", rules=plan.ruleset + WORLD_RULE)
+        self.do(name, units={**WORLD_UNITS, **plan.units, **_taps(site)}, delete=changed, after=gone)
         return site
 
-    def send(self, name: str, on: str, frames: list[bytes], *watch: str) -> None:
-        self.do(name, probe={"on": on, "frames": [frame.hex() for frame in frames], "watch": watch})
-
-
-def _gone(before: dict[str, str], plan: NetworkPlan) -> list[str]:
-    made = [
-        line.removeprefix("Name=")
-        for name, text in before.items()
-        if name.endswith(".netdev")
-        for line in text.splitlines()
-        if line.startswith("Name=")
-    ]
-    return sorted(set(made) - set(plan.devices))
+    def send(self, name: str, on: str, frames: list[bytes], *watch: str, quiet: float = QUIET) -> None:
+        self.do(name, probe={"on": on, "frames": [frame.hex() for frame in frames], "watch": watch, "quiet": quiet})
 
 
 def _taps(site: Site) -> dict[str, str]:
@@ -174,7 +169,7 @@ def _walled(story: Story, site: Site, at_bridge: list[list[str]]) -> None:
     far = IPv4Address("192.0.2.99")
     asked += [
         world.tcp(far, NEAR, MARK, 22),
-        world.tcp(FAR, NEAR, MARK, 80, flags=ACK),
+        world.tcp(FAR, NEAR, MARK, 81, flags=ACK),
         world.arp(str(ROUTER), str(NEAR)),
     ]
     story.send("asked on the bridge", "eth2", asked, "g-lan")
@@ -192,8 +187,7 @@ def _walled(story: Story, site: Site, at_bridge: list[list[str]]) -> None:
     story.send("by the server's own address", "g-db", [hairpin], "g-web")
     direct = Ether(db, web).tcp(IPv4Address("10.77.0.11"), IPv4Address("10.77.0.10"), MARK, 22)
     story.send("from its neighbour", "g-db", [direct], "g-web")
-    story.do("the server calls", connect=["10.77.0.10", 81])
-    story.send("called by the server", "g-web", [], "g-web")
+    story.do("called by the server", connect=["10.77.0.10", 81], watch="g-web")
     _dhcp(story, db)
 
 
@@ -206,9 +200,12 @@ def _dhcp(story: Story, db: str) -> None:
     )
     options = bytes.fromhex("63825363") + bytes([53, 1, 1, 55, 4, 1, 3, 6, 15, 255])
     discover = Ether(db).udp(IPv4Address(0), IPv4Address("255.255.255.255"), 68, 67, head + bytes(192) + options)
-    solicit = Ether(db, "33:33:00:00:00:02").icmp6(IPv6Address("fe80::1"), IPv6Address("ff02::2"), 133)
+    # With its own MAC address, or the server would have to ask for it first (RFC 4861, 4.1).
+    option = bytes(4) + b"\1\1" + bytes.fromhex(db.replace(":", ""))
+    ether = Ether(db, "33:33:00:00:00:02")
+    solicit = ether.icmp6(IPv6Address("fe80::1"), IPv6Address("ff02::2"), 133, option)
     story.send("offered", "g-db", [discover], "g-db")
-    story.send("advertised", "g-db", [solicit], "g-db")
+    story.send("advertised", "g-db", [solicit], "g-db", quiet=RA_DELAY)
 
 
 def _tagged(story: Story, site: Site) -> None:

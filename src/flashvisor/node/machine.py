@@ -261,17 +261,21 @@ class RealMachine:
     def configure(self, wish: NetworkPlan) -> None:
         """Loads the firewall first, so that no new network stands open, then networkd's files, and names last.
 
-        An interface that is to be another one, or none, is taken away, and networkd makes it anew in the same reload.
+        An interface that is to be another one is taken away, and networkd makes it anew in the reload. One that is not
+        wished any more goes after that, when networkd no longer wants its ports back.
         """
         nft.load(wish.ruleset)
         if wish.bridges:
             sysctl.write("net/ipv4/ip_forward", "1")
             sysctl.write("net/ipv6/conf/all/forwarding", "1")
-        gone = {name for name in facts.interfaces() if name.startswith(PREFIXES)} - set(wish.devices)
-        for name in sorted(gone | set(networkd.outdated(wish.units, networkd.UNITS))):
-            netlink.delete_link(name)
+        for name in networkd.outdated(wish.units, networkd.UNITS):
+            if name in wish.devices:
+                netlink.delete_link(name)
         if networkd.install(wish.units, networkd.UNITS):
             networkd.reload(networkd.UNITS)
+        for name in facts.interfaces():
+            if name.startswith(PREFIXES) and name not in wish.devices:
+                netlink.delete_link(name)
         self._resolvers = wish.resolvers
         self._names.serve((LOOPBACK, *wish.zones))
 

@@ -46,10 +46,10 @@ def test_rules_come_first_then_what_is_in_the_way_goes_and_networkd_makes_the_re
         "nft rules",
         "net/ipv4/ip_forward=1",
         "net/ipv6/conf/all/forwarding=1",
-        "delete bo-gone",
-        "delete br-old",
         "delete uv-7",
         "reload",
+        "delete br-old",
+        "delete bo-gone",
         "names of 2",
     ]
     assert networkd.installed(tmp_path) == PLAN.units

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from flashvisor.cli.buildtools import open_cache, open_keyring
 from flashvisor.image.build import build
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flashvisor.image.build import BuildResult
+
+
+# Time is not asserted: a busy machine is no bug.
+settings.register_profile("flashvisor", deadline=None)
+settings.load_profile("flashvisor")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -236,6 +236,141 @@ class TokenUriError(UsageError):
     advice = "`p11tool --list-tokens` (Debian package gnutls-bin) prints the URIs of all tokens; put it in quotes."
 
 
+# --- IMPORT: images and appliances from elsewhere ------------------------------------------------------------
+
+
+class UnknownFormatError(UsageError):
+    """A file is no disk image and no appliance that can be imported. Its first bytes decide, never its name."""
+
+    code = "FV-USE-101"
+    advice = (
+        "Give qcow2, raw with a partition table (also .gz, .xz, .zst), VMDK, VHD, VHDX, VDI, OVA or OVF; "
+        "unpack other archives first."
+    )
+
+
+class SplitImageError(UsageError):
+    """A VMDK's data lie in several files, or in a file that its descriptor names. Only those in one file are taken."""
+
+    code = "FV-USE-102"
+    advice = (
+        "Make one file of it where it lies (`qemu-img convert -O qcow2 FILE.vmdk FILE.qcow2`), or export it as OVA."
+    )
+
+
+class LeaningImageError(UsageError):
+    """An image reads a part of its data from another file: a backing file, a parent, an external data file.
+
+    Such an image could make a file of this machine a part of the guest's disk.
+    """
+
+    code = "FV-USE-103"
+    advice = (
+        "Merge it with what it leans on where it lies (delete its snapshots, or convert it there), and import that."
+    )
+
+
+class TruncatedImageError(UsageError):
+    """An image or archive ends before the data that it speaks of: a copy or download that broke off."""
+
+    code = "FV-USE-104"
+    advice = "Copy it again, and compare its checksum with the original's."
+
+
+class DamagedImageError(UsageError):
+    """An image is not in the form that its first bytes promise, is encrypted, or was not closed cleanly."""
+
+    code = "FV-USE-105"
+    advice = "Copy it again; if it stays so, start and shut down its guest where it came from, and export it again."
+
+
+class ArchivePathError(UsageError):
+    """A name in an archive or appliance leads out of it: an absolute path, `..`, or a link. Nothing was unpacked."""
+
+    code = "FV-USE-106"
+    advice = "Do not trust where it comes from: no tool that makes appliances writes such names."
+
+
+class ArchiveMemberError(UsageError):
+    """An archive holds what an appliance never has: links, devices, pipes, sparse files, or a name twice."""
+
+    code = "FV-USE-107"
+    advice = "Do not trust where it comes from; if you made it yourself, put plain files into it (tar --format=ustar)."
+
+
+class ExplodingImageError(UsageError):
+    """An image or archive becomes far larger than it says or than it could honestly be. It was stopped on the way."""
+
+    code = "FV-USE-108"
+    advice = "Do not trust where it comes from; if the disk really is that large, say so with --capacity SIZE."
+
+
+class XmlEntityError(UsageError):
+    """An OVF descriptor declares entities, a document type, or refers to other documents. It was not read."""
+
+    code = "FV-USE-109"
+    advice = "Do not trust where it comes from: no tool that makes appliances writes such descriptors."
+
+
+class OvfError(UsageError):
+    """An OVF descriptor is not what DSP0243 describes, or describes something that cannot be imported."""
+
+    code = "FV-USE-110"
+    advice = "Export it again with another tool or version, or import its disks one by one."
+
+
+class ManifestError(UsageError):
+    """A file of an appliance is not the one whose checksum stands in its manifest."""
+
+    code = "FV-USE-111"
+    advice = "Copy the appliance again; somebody may also have changed it."
+
+
+class MissingDiskError(UsageError):
+    """An appliance's descriptor names a file that is not there."""
+
+    code = "FV-USE-112"
+    advice = "Put all its files beside the descriptor, under the names that it uses, or fetch the whole archive again."
+
+
+class WrongChecksumError(UsageError):
+    """A file or download does not have the SHA-256 that was given. It was not imported."""
+
+    code = "FV-USE-113"
+    advice = "Check the SHA-256 at its source; a download is fetched anew at the next try."
+
+
+class ImageInUseError(UsageError):
+    """An image cannot be removed: a site file still names it."""
+
+    code = "FV-USE-114"
+    http_status = 409
+    advice = "Take the image and its guests out of the site file first."
+
+
+class NameTakenError(UsageError):
+    """A site file has an image or guest of that name already, and it is another one. The file was not changed."""
+
+    code = "FV-USE-115"
+    http_status = 409
+    advice = "Import it under another name: --name NAME."
+
+
+class SandboxError(MachineError):
+    """The sandbox in which strangers' images are read cannot be set up on this machine."""
+
+    code = "FV-HOST-102"
+    advice = "bubblewrap needs user namespaces: `sysctl kernel.unprivileged_userns_clone=1`, or run it as root."
+
+
+class DownloadError(MachineError):
+    """What was to be downloaded does not answer, or stopped. What came is kept."""
+
+    code = "FV-HOST-101"
+    http_status = 502
+    advice = "Check the address and the network, then run the same command: it goes on where this one stopped."
+
+
 # --- HOST: this machine -------------------------------------------------------------------------------------
 
 
@@ -958,6 +1093,104 @@ class NoApplianceError(NodeError):
     code = "FV-NODE-091"
     http_status = 422
     advice = "Take the `appliance` table out of the guest's; a disk image is set up with `cloud_init`."
+
+
+class NoSuchCardError(NodeError):
+    """The site names a network card, by its MAC address, that this server does not have."""
+
+    code = "FV-NODE-046"
+    http_status = 422
+    advice = "`flashvisor node show` lists the server's cards; correct the MAC address in the site file."
+
+
+# --- NODE: its storages -------------------------------------------------------------------------------------
+
+
+class StorageNearlyFullError(NodeError):
+    """A storage has little room left. When it is full, the guests that write to it wait."""
+
+    code = "FV-NODE-061"
+    http_status = 503
+    advice = "Make room: files deleted in guests that trim their disks count, and guests that are no longer needed."
+
+
+class StorageFullError(NodeError):
+    """A storage has no room left. Guests that want to write wait, and go on by themselves when there is room."""
+
+    code = "FV-NODE-062"
+    http_status = 503
+    advice = "Make room: files deleted in guests that trim their disks count, and guests that are no longer needed."
+
+
+class StorageReadOnlyError(NodeError):
+    """A storage's file system met an error and takes no more writes. The guests on it wait.
+
+    When none of them runs any more, it is checked, repaired if that loses nothing, and mounted again by itself;
+    the guests that waited are started anew.
+    """
+
+    code = "FV-NODE-063"
+    http_status = 503
+    advice = "Look for a failing disk in `flashvisor node logs`; stop guests on this storage that still run."
+
+
+class StorageGoneError(NodeError):
+    """A storage's disk is not in the server any more, or answers no more. The guests on it wait.
+
+    When the disk is back, it is checked and mounted by itself, and the guests that waited are started anew.
+    """
+
+    code = "FV-NODE-064"
+    http_status = 503
+    advice = "Put the disk back, or check its cables; another disk takes its place only by a site that names it."
+
+
+class StorageSlowError(NodeError):
+    """A storage answers very slowly, or not at all for now. The guests on it wait for it, and go on when it answers."""
+
+    code = "FV-NODE-065"
+    http_status = 503
+    advice = "Look for a failing disk in `flashvisor node logs`; see which guest writes the most."
+
+
+class DiskFaultError(NodeError):
+    """A read or write of a guest's disk failed though its storage looks sound. The guest waits; it is tried again."""
+
+    code = "FV-NODE-066"
+    http_status = 503
+    advice = "Look for a failing disk in `flashvisor node logs`, and save what the guest holds."
+
+
+class GuestFilesError(NodeError):
+    """A guest's files on the server cannot be read or made, so that it cannot be started. It will be tried again."""
+
+    code = "FV-NODE-067"
+    http_status = 503
+    advice = "`flashvisor node show` tells how the guest's storage is."
+
+
+class StorageDegradedError(NodeError):
+    """A mirror runs on one of its two disks. Guests run on; if that one fails as well, what they hold is lost.
+
+    A half that comes back is taken in by itself. A new disk is taken in once the site names it, and if it is blank.
+    """
+
+    code = "FV-NODE-069"
+    http_status = 503
+    advice = (
+        "Put a disk in, and name it in the site's `raid1` in place of the one that is missing (`node show` lists them)."
+    )
+
+
+class NfsError(NodeError):
+    """An NFS server's export cannot be mounted. It is tried again by itself; the guests on it wait."""
+
+    code = "FV-NODE-068"
+    http_status = 503
+    advice = (
+        "Check the name and the network; the server must export the directory to this one by NFS 4.1 or newer, "
+        "read-write, and with no_root_squash."
+    )
 
 
 # --- GUEST --------------------------------------------------------------------------------------------------

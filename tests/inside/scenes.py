@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import libvirt
 
-from flashvisor.guests.domain import DirectKernel, DomainSpec
+from flashvisor.guests.domain import Card, DirectKernel, Disk, DiskFormat, DomainSpec, domain_xml
 from flashvisor.guests.libvirt_driver import LibvirtDriver
+from flashvisor.host.run import run
 from flashvisor.model.guest import GuestState
 
 if TYPE_CHECKING:
@@ -116,3 +117,40 @@ def one_whose_qemu_is_killed_leaves_the_other_alone(stage: Stage) -> None:
     os.kill(int(Path("/run/libvirt/qemu/other.pid").read_text()), signal.SIGKILL)
     stage.told(GuestState.CRASHED, "other")
     assert stage.driver.domains() == {"hello": GuestState.RUNNING}
+
+
+@scene
+def cards_in_vlans_are_taken(stage: Stage) -> None:
+    """Defined and not started: what sets the tags is libvirt, on bridges that only the image's kernel can filter."""
+    del stage
+    cards = (
+        Card("ub-lan", "52:54:00:00:00:01", "tap-hello-0", vlan=20),
+        Card("ub-lan", "52:54:00:00:00:02", "tap-hello-1", trunk=(30, 40)),
+        Card("br-inside", "52:54:00:00:00:03", "tap-hello-2"),
+    )
+    connection = libvirt.open("qemu:///system")
+    domain = connection.defineXML(emulated(domain_xml(replace(HELLO, cards=cards))))
+    tags = [re.findall(r"<tag id='(\d+)'", card) for card in domain.XMLDesc().split("<interface ")[1:]]
+    assert tags == [["20"], ["1", "30", "40"], []], domain.XMLDesc()
+    domain.undefine()
+    connection.close()
+
+
+@scene
+def a_disk_without_room_pauses_the_guest_until_there_is_some(stage: Stage) -> None:
+    place = Path("/run/full")
+    place.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=2m", "full", place])
+    disk = place / "data.raw"
+    with disk.open("wb") as file:
+        file.truncate(64 << 20)
+    boot = DirectKernel(str(MEDIA / "kernel"), str(MEDIA / "keeping-initrd"), (MEDIA / "keeping-cmdline").read_text())
+    keeping = replace(HELLO, boot=boot, disks=(Disk(str(disk), DiskFormat.RAW),), memory=128 << 20)
+    stage.driver.start(keeping)
+    stage.told(GuestState.PAUSED)
+    assert stage.driver.stalled() == {"hello"}
+    run(["mount", "-o", "remount,size=100m", place])
+    stage.driver.resume("hello")
+    wait(lambda: disk.stat().st_blocks * 512 > 2 << 20)
+    assert stage.driver.domains() == {"hello": GuestState.RUNNING}
+    assert stage.driver.stalled() == frozenset()

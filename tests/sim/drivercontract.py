@@ -14,7 +14,7 @@ import pytest
 
 from flashvisor.errors import GuestStateError, HypervisorError
 from flashvisor.guests.domain import Disk, DiskFormat
-from flashvisor.guests.driver import GuestEvent
+from flashvisor.guests.driver import DiskFault, GuestEvent
 from flashvisor.model.guest import GuestState
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ PATIENCE = 30.0  # seconds; a real hypervisor under emulation is slow
 
 @dataclass
 class Rig:
-    """A driver, a spec that it can start, and two things that no driver does: a crash, and a second driver."""
+    """A driver, a spec that it can start, and what no driver does: a crash, a second driver, a full or failing disk."""
 
     driver: Driver
     spec: DomainSpec
     crash: Callable[[str], None]
     again: Callable[[], Driver]
+    fail_disk: Callable[[str, DiskFault], None]
 
 
 def listen(driver: Driver) -> queue.Queue[GuestEvent]:
@@ -108,6 +109,41 @@ class DriverContract:
         assert rig.driver.domains() == {}
         rig.driver.start(rig.spec)
         assert events.get(timeout=PATIENCE).state == GuestState.RUNNING
+
+    @pytest.mark.parametrize("fault", [DiskFault("/d/disk.qcow2", full=True), DiskFault("/d/disk.qcow2")])
+    def test_a_disk_that_fails_pauses_its_guest_until_a_resume(self, rig: Rig, fault: DiskFault) -> None:
+        events = listen(rig.driver)
+        rig.driver.start(rig.spec)
+        assert rig.driver.stalled() == frozenset()
+        rig.fail_disk(rig.spec.name, fault)
+        paused = until(events, GuestState.PAUSED)[-1]
+        assert (paused.name, paused.fault) == (rig.spec.name, fault)
+        assert rig.driver.domains() == {rig.spec.name: GuestState.PAUSED}
+        assert rig.driver.stalled() == {rig.spec.name}
+        rig.driver.resume(rig.spec.name)
+        assert until(events, GuestState.RUNNING)[-1].fault is None
+        assert rig.driver.stalled() == frozenset()
+
+    def test_who_waits_for_a_disk_is_known_to_the_next_driver(self, rig: Rig) -> None:
+        rig.driver.start(rig.spec)
+        rig.fail_disk(rig.spec.name, DiskFault("/d/disk.qcow2", full=True))
+        rig.driver.close()
+        assert rig.again().stalled() == {rig.spec.name}
+
+    def test_only_what_is_paused_is_resumed(self, rig: Rig) -> None:
+        with pytest.raises(GuestStateError, match="nobody"):
+            rig.driver.resume("nobody")
+        rig.driver.start(rig.spec)
+        with pytest.raises(GuestStateError, match="not paused"):
+            rig.driver.resume(rig.spec.name)
+
+    def test_a_guest_that_waits_can_be_ended(self, rig: Rig) -> None:
+        events = listen(rig.driver)
+        rig.driver.start(rig.spec)
+        rig.fail_disk(rig.spec.name, DiskFault("/d/disk.qcow2"))
+        rig.driver.stop(rig.spec.name, force=True)
+        until(events, GuestState.STOPPED)
+        assert rig.driver.stalled() == frozenset()
 
     def test_a_subscription_ends(self, rig: Rig) -> None:
         lost: queue.Queue[GuestEvent] = queue.Queue()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LIFECYCLE, IO_ERROR_REASON = 0, 8
 NO_DOMAIN, OPERATION_INVALID, INTERNAL_ERROR, SYSTEM_ERROR = 42, 55, 1, 38
 
 
@@ -60,6 +61,11 @@ class SimDomain:
         self.sim.end(self.own_name, (5, 1))
         return 0
 
+    def resume(self) -> int:
+        self.now = (1, 5)
+        self.sim.post(self, 4, 0)
+        return 0
+
     def shutdownFlags(self, _flags: int) -> int:  # noqa: N802 - libvirt's name
         self.sim.buttons.append(self.own_name)
         return 0
@@ -72,7 +78,7 @@ class SimConnection:
     sim: LibvirtSim
     alive: bool = True
     on_close: Callable[..., None] | None = None
-    on_event: Callable[..., None] | None = None
+    on_event: dict[int, Callable[..., None]] = field(default_factory=dict)
 
     def _need(self) -> None:
         if not self.alive:
@@ -91,9 +97,9 @@ class SimConnection:
         self.on_close = None
 
     def domainEventRegisterAny(  # noqa: N802 - libvirt's name
-        self, _domain: None, _kind: int, callback: Callable[..., None], _: object
+        self, _domain: None, kind: int, callback: Callable[..., None], _: object
     ) -> None:
-        self.on_event = callback
+        self.on_event[kind] = callback
 
     def listAllDomains(self, _flags: int) -> list[SimDomain]:  # noqa: N802 - libvirt's name
         self._need()
@@ -163,11 +169,22 @@ class LibvirtSim:
         return connection
 
     def post(self, domain: SimDomain, event: int, detail: int) -> None:
-        """Queues an event for every living connection that registered."""
+        """Queues a lifecycle event for every living connection that registered."""
+        self._queue(LIFECYCLE, domain, event, detail)
+
+    def fail_disk(self, name: str, path: str, reason: str, *, action: int = 1) -> None:
+        """A guest's disk fails, and it is paused (qemu_process.c), unless QEMU reports it to the guest (action 2)."""
+        domain = self.domains[name]
+        self._queue(IO_ERROR_REASON, domain, path, "virtio-disk0", action, reason)
+        if action == 1 and domain.now[0] == 1:
+            domain.now = (3, 5)
+            self.post(domain, 3, 2)
+
+    def _queue(self, kind: int, domain: SimDomain, *words: object) -> None:
         for connection in self.connections:
-            if connection.alive and connection.on_event is not None:
-                callback = connection.on_event
-                self.work.put(lambda c=connection, f=callback: f(c, domain, event, detail, None))  # type: ignore[misc]
+            if connection.alive and kind in connection.on_event:
+                callback = connection.on_event[kind]
+                self.work.put(lambda c=connection, f=callback: f(c, domain, *words, None))  # type: ignore[misc]
 
     def end(self, name: str, *events: tuple[int, int]) -> None:
         """A domain is gone; events follow."""

@@ -30,6 +30,7 @@ from flashvisor.node.problems import Problems
 from flashvisor.node.reconcile import Clocks, Reconciler
 from flashvisor.node.settings import Settings
 from flashvisor.node.state import NodeState
+from flashvisor.node.storagekeeper import StorageKeeper, Surroundings
 from flashvisor.node.timeline import Timeline
 from flashvisor.node.wearkeeper import WearKeeper
 from sim.flashsim import FlashSim
@@ -145,6 +146,7 @@ class Server:
     clock: list[float]
     asker: FakeAsker
     wear: WearKeeper
+    storages: StorageKeeper
 
     def upload(self, data: bytes | None = None) -> None:
         """Puts an image into the store, as a PUT does."""
@@ -199,6 +201,9 @@ def server(
         keeper = stack.enter_context(Keeper(Tools(driver, timeline, hub), askers))
         hands = Hands(machine, keeper, problems, settings)
         reconciler = Reconciler(state, hands, Clocks(wall=lambda: 1.7e9, monotonic=lambda: clock[0]))
+        around = Surroundings(hands, reconciler, driver, now=lambda: clock[0], aside=lambda call: call())
+        storages = stack.enter_context(StorageKeeper(around))
         yield Server(
-            settings, flash, machine, driver, keeper, hub, problems, said, state, reconciler, clock, asked[0], wear
-        )
+            settings, flash, machine, driver, keeper, hub, problems, said, state, reconciler, clock, asked[0], wear,
+            storages,
+        )  # fmt: skip

@@ -259,4 +259,14 @@ NODE = types.NodeReport(
     problems=("no watchdog",),
     flash_bytes_written=12_288,
     flash=FLASH,
+    storages=(
+        types.StorageReport(
+            name="main",
+            state=types.StorageState.FULL,
+            size=1 << 34,
+            free=0,
+            guests=("db", "web"),
+            waiting=("db",),
+        ),
+    ),
 )

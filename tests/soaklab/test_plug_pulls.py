@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flashvisor.cli.buildtools import open_cache
-from flashvisor.errors import NodeUnreachableError
+from flashvisor.errors import FlashBudgetError, NodeUnreachableError
 from flashvisor.flash.layout import STATE
 from flashvisor.flash.ring import Ring
 from flashvisor.host import clock
@@ -163,7 +163,9 @@ class Life:
         assert self.site_text() == self.site
         assert factory(self.server) == self.factory, "factory was written"
         with connect(self.server, self.owner) as client:
-            assert [problem for problem in client.node().problems if LOST not in problem] == []
+            problems = client.node().problems
+        # So many updates a day are more than flash is given: that is told, as it should be.
+        assert [problem for problem in problems if LOST not in problem and FlashBudgetError.code not in problem] == []
         return tuple(ran)
 
 

@@ -16,18 +16,24 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tools
 
-SCENES = ("from_start_to_forced_stop", "one_whose_qemu_is_killed_leaves_the_other_alone")
+SCENES = (
+    "from_start_to_forced_stop",
+    "one_whose_qemu_is_killed_leaves_the_other_alone",
+    "cards_in_vlans_are_taken",
+    "a_disk_without_room_pauses_the_guest_until_there_is_some",
+)
 
 
 @pytest.fixture(scope="module")
 def boot_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Kernel and initrd of the appliance `hello`."""
-    place = tmp_path_factory.mktemp("hello")
-    image = appliance.build(open_cache(), open_keyring(), "hello", place).path
-    table = pe.sections(image)
-    files = {"kernel": place / "kernel", "initrd": place / "initrd"}
-    pe.copy_section(image, table[".linux"], files["kernel"])
-    pe.copy_section(image, table[".initrd"], files["initrd"])
+    """What the appliance `hello` starts from, and `syslog`, which keeps something on a disk."""
+    place = tmp_path_factory.mktemp("appliances")
+    files = {}
+    for name, prefix in (("hello", ""), ("syslog", "keeping-")):
+        image = appliance.build(open_cache(), open_keyring(), name, place).path
+        for section, part in ((".linux", "kernel"), (".initrd", "initrd"), (".cmdline", "cmdline")):
+            files[f"{prefix}{part}"] = place / f"{prefix}{part}"
+            pe.copy_section(image, pe.sections(image)[section], files[f"{prefix}{part}"])
     return files
 
 

@@ -28,7 +28,7 @@ ALLOWED = {
     "anyio", "click", "h11", "idna", "typing_extensions", "sniffio",
 }
 ADMIN = {
-    "flashvisor.cli", "flashvisor.bench", "flashvisor.lab", "flashvisor.image",
+    "flashvisor.cli", "flashvisor.bench", "flashvisor.lab", "flashvisor.image", "flashvisor.transfer",
     "flashvisor.api.client", "flashvisor.api.console", "flashvisor.api.failures", "flashvisor.api.offer",
     "flashvisor.api.trial",
     "flashvisor.trust.certificates", "flashvisor.trust.keyring",

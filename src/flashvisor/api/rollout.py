@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flashvisor.errors import BusyError, GuestSilentError, NodeUnreachableError
 from flashvisor.host.clock import ticks
+from flashvisor.model.wiring import first_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -71,8 +72,9 @@ def confirm(connect: Callable[[], Client], within: float) -> SiteReport:
 
 
 def expected_answers(site: Site) -> tuple[str, ...]:
-    """Returns the guests that start by themselves and have a network card to answer on."""
-    return tuple(name for name, guest in sorted(site.guest.items()) if guest.autostart and guest.nics)
+    """Returns the guests that start by themselves and have a card on which the server knows their address."""
+    guests = sorted(site.guest.items())
+    return tuple(name for name, guest in guests if guest.autostart and first_inside(site, guest.nics) is not None)
 
 
 def wait_for_guests(

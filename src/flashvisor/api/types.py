@@ -12,6 +12,7 @@ from flashvisor.api.message import Message
 
 # Guests stand below the API: the word list is the model's, and re-exported here under its old name.
 from flashvisor.model.guest import GuestState as GuestState
+from flashvisor.model.storagestate import StorageState as StorageState
 
 API_VERSION = 1
 DEFAULT_PORT = 443
@@ -51,6 +52,17 @@ class Disk(Message, frozen=True, kw_only=True):
     use: str
 
 
+class StorageReport(Message, frozen=True, kw_only=True):
+    """A storage of the site: how it is, its room, the guests with files on it, and which of them it keeps waiting."""
+
+    name: str
+    state: StorageState
+    size: int
+    free: int
+    guests: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
 class Protection(Message, frozen=True, kw_only=True):
     """A protection, whether it is on, and what that means for the owner."""
 
@@ -80,6 +92,7 @@ class NodeReport(Message, frozen=True, kw_only=True):
     problems: tuple[str, ...]
     flash_bytes_written: int
     flash: FlashReport
+    storages: tuple[StorageReport, ...] = ()
 
 
 class GuestReport(Message, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ COMMANDS = {
     "build": Entry("build", "Build the image and its flash device."),
     "ledger": Entry("ledger", "Show what every byte of the image is for."),
     "appliance": Entry("appliance", "Build small guests that are one file."),
+    "image": Entry("image", "Import disk images and appliances from elsewhere."),
     "guest-image": Entry("guestimage", "Build disk images for guests."),
     "burn": Entry("burn", "Write a flash image to a device."),
     "lab": Entry("lab", "Virtual servers to try things on."),

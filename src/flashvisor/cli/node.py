@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from flashvisor.api.address import parse_address
-from flashvisor.api.types import FirmwareWrite, LogLine, NodeReport
+from flashvisor.api.types import FirmwareWrite, LogLine, NodeReport, StorageReport
 from flashvisor.cli.nodebook import NodeBook, default_path
 from flashvisor.cli.nodeflash import print_wear, short_fields
 from flashvisor.cli.output import print_fields, print_json, print_table, show_seconds, show_when
@@ -190,11 +190,24 @@ def _print_report(report: NodeReport) -> None:
         ["disk", "serial", "model", "size", "use"],
         [[disk.name, disk.serial, disk.model, show_size(disk.size), disk.use] for disk in report.disks],
     )
+    if report.storages:
+        click.echo()
+        print_table(
+            ["storage", "state", "size", "free", "guests"],
+            [
+                [each.name, each.state, show_size(each.size), show_size(each.free), _users(each)]
+                for each in report.storages
+            ],
+        )
     click.echo()
     print_table(
         ["protection", "", "meaning"],
         [[item.name, "on" if item.on else "OFF", item.meaning] for item in report.protections],
     )
+
+
+def _users(storage: StorageReport) -> str:
+    return ", ".join(f"{name} (waits)" if name in storage.waiting else name for name in storage.guests)
 
 
 def _show_line(line: LogLine) -> str:

@@ -7,7 +7,8 @@ because the site file has the only definition of a guest::
         driver.subscribe(lambda event: print(event.name, event.state, event.reason))
         driver.start(spec)
         driver.domains()   # {"hello": GuestState.RUNNING}
-        driver.stop("hello", force=False)
+        driver.resume("hello")
+    driver.stop("hello", force=False)
 
 The contract's test is tests/unit/guests/test_driver_contract.py.
 """
@@ -30,12 +31,24 @@ ENDED = frozenset({GuestState.STOPPED, GuestState.CRASHED})
 
 
 @dataclass(frozen=True)
+class DiskFault:
+    """A read or write of a guest's disk failed, and the guest was paused before it noticed: a resume tries it again.
+
+    `path` is the disk's file or device, "" if it is not known any more; `full` tells that there was no room.
+    """
+
+    path: str = ""
+    full: bool = False
+
+
+@dataclass(frozen=True)
 class GuestEvent:
-    """A domain came into another state; `reason` says why in a few plain words."""
+    """A domain came into another state; `reason` says why in a few plain words, `fault` which disk paused it."""
 
     name: str
     state: GuestState
     reason: str
+    fault: DiskFault | None = None
 
 
 class Driver(Protocol):
@@ -74,6 +87,21 @@ class Driver(Protocol):
         Raises:
             GuestStateError: no domain of that name exists.
             HypervisorError: the hypervisor refused, in its own words.
+        """
+
+    def resume(self, name: str) -> None:
+        """Lets a paused guest's CPUs run on; what its disks failed to do is tried again.
+
+        Raises:
+            GuestStateError: no domain of that name is paused.
+            HypervisorError: the hypervisor refused, in its own words.
+        """
+
+    def stalled(self) -> frozenset[str]:
+        """Returns the domains that are paused because a disk failed. Asks no guest's QEMU, which may hang.
+
+        Raises:
+            HypervisorError: the hypervisor cannot be reached.
         """
 
     def subscribe(self, listener: Callable[[GuestEvent], None]) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flashvisor.errors import GuestStateError, HypervisorError
 from flashvisor.guests.domain import domain_xml
-from flashvisor.guests.driver import GuestEvent
+from flashvisor.guests.driver import DiskFault, GuestEvent
 from flashvisor.guests.listeners import Board
 from flashvisor.model.guest import GuestState
 
@@ -39,6 +39,8 @@ class FakeDriver:
         self._lock = threading.RLock()
         self._specs: dict[str, DomainSpec] = {}
         self._states: dict[str, GuestState] = {}
+        self._faults: dict[str, DiskFault] = {}
+        self._again: dict[str, DiskFault] = {}
         self._refusal = ""
         self._board = Board()
 
@@ -72,6 +74,22 @@ class FakeDriver:
                 self._change(name, GuestState.STOPPED, "stopped by force")
             elif self._obedient:
                 self.power_off(name)
+
+    def resume(self, name: str) -> None:
+        """Lets a paused guest run on, until `fail_disk` has it fail again."""
+        with self._lock:
+            self._need(name)
+            if self._states[name] is not GuestState.PAUSED:
+                raise GuestStateError(f"guest {name} is not paused")
+            self._faults.pop(name, None)
+            self._change(name, GuestState.RUNNING, "runs")
+            if name in self._again:
+                self._stall(name, self._again[name])
+
+    def stalled(self) -> frozenset[str]:
+        """Returns the guests whose disk failed."""
+        with self._lock:
+            return frozenset(self._faults)
 
     def subscribe(self, listener: Callable[[GuestEvent], None]) -> Callable[[], None]:
         """Adds a listener, which is called before the call that caused the event returns."""
@@ -125,6 +143,23 @@ class FakeDriver:
             self._need(name)
             self._change(name, GuestState.PAUSED, "a disk of it failed or is full")
 
+    def fail_disk(self, name: str, fault: DiskFault, *, again: bool = False) -> None:
+        """A read or write of the guest's disk fails; with `again`, also after each resume, until `mend_disk`.
+
+        Raises:
+            GuestStateError: the guest does not run.
+        """
+        with self._lock:
+            self._need(name)
+            if again:
+                self._again[name] = fault
+            self._stall(name, fault)
+
+    def mend_disk(self, name: str) -> None:
+        """The guest's disk works again. It stays paused until somebody resumes it."""
+        with self._lock:
+            self._again.pop(name, None)
+
     def fail_next(self, words: str) -> None:
         """Lets the next start fail with these words of the hypervisor."""
         with self._lock:
@@ -150,10 +185,15 @@ class FakeDriver:
         if name not in self._states:
             raise GuestStateError(f"guest {name} does not run")
 
-    def _change(self, name: str, state: GuestState, reason: str) -> None:
+    def _stall(self, name: str, fault: DiskFault) -> None:
+        self._faults[name] = fault
+        self._change(name, GuestState.PAUSED, "a disk of it failed or is full", fault)
+
+    def _change(self, name: str, state: GuestState, reason: str, fault: DiskFault | None = None) -> None:
         if state in (GuestState.STOPPED, GuestState.CRASHED):
             del self._states[name]
             del self._specs[name]
+            self._faults.pop(name, None)
         else:
             self._states[name] = state
-        self._board.tell(GuestEvent(name, state, reason))
+        self._board.tell(GuestEvent(name, state, reason, fault))

@@ -22,8 +22,17 @@ from xml.etree import ElementTree as ET
 
 from flashvisor.errors import GuestStateError, HypervisorError, ToolMissingError
 from flashvisor.guests.domain import domain_xml
-from flashvisor.guests.driver import ENDED, GuestEvent
-from flashvisor.guests.libvirt_words import event_of, state_of
+from flashvisor.guests.driver import ENDED, DiskFault, GuestEvent
+from flashvisor.guests.libvirt_words import (
+    ENOSPC,
+    IO_ERROR_PAUSE,
+    PAUSED_IOERROR,
+    SUSPENDED_IOERROR,
+    DomainState,
+    Event,
+    event_of,
+    state_of,
+)
 from flashvisor.guests.listeners import Board
 
 if TYPE_CHECKING:
@@ -46,6 +55,7 @@ OPERATION_INVALID = 55
 LIST_ACTIVE = 1
 POWER_BUTTON = 1
 LIFECYCLE = 0
+IO_ERROR_REASON = 8
 
 
 class LibvirtDriver:
@@ -65,6 +75,7 @@ class LibvirtDriver:
         self._lock = threading.RLock()
         self._connection: Any = None
         self._board = Board()
+        self._faults: dict[str, DiskFault] = {}  # touched on the event thread only
         self._closed = threading.Event()
         self._lost = threading.Event()
         self._lost.set()
@@ -98,6 +109,20 @@ class LibvirtDriver:
                 domain.destroyFlags(0)
             else:
                 domain.shutdownFlags(POWER_BUTTON)
+
+    def resume(self, name: str) -> None:
+        """Has QEMU continue (`cont`)."""
+        with self._call(f"guest {name} could not be resumed", name) as connection:
+            domain = connection.lookupByName(name)
+            if domain.state()[0] != DomainState.PAUSED:
+                raise GuestStateError(f"guest {name} is not paused")
+            domain.resume()
+
+    def stalled(self) -> frozenset[str]:
+        """Asks libvirt, which remembers why it paused a domain."""
+        with self._call("libvirt could not list its domains") as connection:
+            found = self._states(connection)
+        return frozenset(name for name, pair in found.items() if pair == (DomainState.PAUSED, PAUSED_IOERROR))
 
     def subscribe(self, listener: Callable[[GuestEvent], None]) -> Callable[[], None]:
         """Adds a listener; it runs on libvirt's event thread."""
@@ -153,6 +178,8 @@ class LibvirtDriver:
             connection = self._libvirt.open(self._uri)
             connection.setKeepAlive(KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
             connection.registerCloseCallback(self._on_close, None)
+            # QEMU says which disk failed before it says that the guest is paused, and libvirt keeps that order.
+            connection.domainEventRegisterAny(None, IO_ERROR_REASON, self._on_io_error, None)
             connection.domainEventRegisterAny(None, LIFECYCLE, self._on_lifecycle, None)
             self._connection = connection
             self._lost.clear()
@@ -192,16 +219,21 @@ class LibvirtDriver:
             self._lost.set()
 
     def _list(self, connection: Any) -> dict[str, GuestState]:  # noqa: ANN401
-        states = {}
+        states = {name: state_of(*pair) for name, pair in self._states(connection).items()}
+        return {name: state for name, state in states.items() if state not in ENDED}
+
+    def _states(self, connection: Any) -> dict[str, tuple[int, int]]:  # noqa: ANN401
+        """VirDomainGetState's pairs by name."""
+        found: dict[str, tuple[int, int]] = {}
         for domain in connection.listAllDomains(LIST_ACTIVE):
             try:
-                state = state_of(*domain.state())
+                state, reason = domain.state()
             except self._libvirt.libvirtError as error:
                 if error.get_error_code() != NO_DOMAIN:  # it ended between the two calls
                     raise
             else:
-                states[domain.name()] = state
-        return {name: state for name, state in states.items() if state not in ENDED}
+                found[domain.name()] = (state, reason)
+        return found
 
     def _on_close(self, connection: Any, reason: int, _: object) -> None:  # noqa: ANN401
         log.warning("the connection to libvirt ended (virConnectCloseReason %d)", reason)
@@ -209,9 +241,25 @@ class LibvirtDriver:
             self._lost.set()
 
     def _on_lifecycle(self, _connection: object, domain: Any, event: int, detail: int, _: object) -> None:  # noqa: ANN401
-        change = event_of(event, detail)
+        change, name = event_of(event, detail), domain.name()
+        # Whatever happens next, an error of before is not its cause.
+        fault = self._faults.pop(name, DiskFault())
         if change is not None:
-            self._board.tell(GuestEvent(domain.name(), *change))
+            stalled = (event, detail) == (Event.SUSPENDED, SUSPENDED_IOERROR)
+            self._board.tell(GuestEvent(name, *change, fault=fault if stalled else None))
+
+    def _on_io_error(
+        self,
+        _connection: object,
+        domain: Any,  # noqa: ANN401
+        path: str,
+        _alias: str,
+        action: int,
+        reason: str,
+        _: object,
+    ) -> None:
+        if action == IO_ERROR_PAUSE:
+            self._faults[domain.name()] = DiskFault(path, full=reason == ENOSPC)
 
 
 def _import_libvirt() -> Any:  # noqa: ANN401

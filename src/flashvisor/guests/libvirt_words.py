@@ -42,7 +42,12 @@ class Event(IntEnum):
     CRASHED = 8
 
 
+PAUSED_IOERROR = 5  # virDomainPausedReason: a disk failed
 PAUSED_STARTING_UP = 11  # virDomainPausedReason: QEMU is there, the CPUs do not run yet
+
+SUSPENDED_IOERROR = 2  # virDomainEventSuspendedDetailType
+IO_ERROR_PAUSE = 1  # virDomainEventIOErrorAction: the guest is paused, and did not hear of the error
+ENOSPC = "enospc"  # the reason that libvirt gives for want of room; any other stands for any other error
 
 STATES = {
     DomainState.NOSTATE: GuestState.RUNNING,
@@ -61,7 +66,7 @@ EVENTS: dict[tuple[Event, int | None], tuple[GuestState, str]] = {
     (Event.STARTED, None): (GuestState.RUNNING, "runs"),
     (Event.RESUMED, None): (GuestState.RUNNING, "runs"),
     (Event.SUSPENDED, None): (GuestState.PAUSED, "paused"),
-    (Event.SUSPENDED, 2): (GuestState.PAUSED, "a disk of it failed or is full"),
+    (Event.SUSPENDED, SUSPENDED_IOERROR): (GuestState.PAUSED, "a disk of it failed or is full"),
     (Event.SUSPENDED, 3): (GuestState.PAUSED, "its watchdog ran out"),
     (Event.SUSPENDED, 6): (GuestState.PAUSED, "libvirt gave up on an operation"),
     (Event.PMSUSPENDED, None): (GuestState.PAUSED, "it went to sleep"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv4Interface
+    from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
     from uuid import UUID
 
     from flashvisor.model.site import CloudInit
@@ -34,12 +34,13 @@ class SeedGuest:
 
 @dataclass(frozen=True)
 class SeedCard:
-    """A network card: by DHCP, or with a fixed address, gateway and name servers."""
+    """A network card: by DHCP, or with a fixed address, gateway and name servers; `address6` is fixed beside either."""
 
     mac: str
     address: IPv4Interface | None = None
     gateway: IPv4Address | None = None
     dns: tuple[IPv4Address, ...] = ()
+    address6: IPv6Interface | None = None
 
 
 def seed_files(guest: SeedGuest, wish: CloudInit, cards: tuple[SeedCard, ...]) -> dict[str, bytes]:
@@ -93,9 +94,11 @@ def _network(cards: tuple[SeedCard, ...]) -> dict[str, Any]:
 
 def _card(card: SeedCard) -> dict[str, Any]:
     config: dict[str, Any] = {"match": {"macaddress": card.mac}}
+    fixed = [str(address) for address in (card.address, card.address6) if address is not None]
     if card.address is None:
+        config |= {"addresses": fixed} if fixed else {}
         return {**config, "dhcp4": True}
-    config |= {"dhcp4": False, "addresses": [str(card.address)]}
+    config |= {"dhcp4": False, "addresses": fixed}
     if card.gateway is not None:
         config["routes"] = [{"to": "0.0.0.0/0", "via": str(card.gateway)}]
     if card.dns:

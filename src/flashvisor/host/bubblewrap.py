@@ -3,10 +3,12 @@
 Owns bwrap's arguments. Source: bwrap(1)::
 
     enter(tree, ["make", "bzImage"], binds={work: "/work"}, log_to=log)
+    run([*jail(readable={disk: "/in/disk"}, writable={work: "/out"}, limits=Limits(...)), "qemu-img", ...])
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.host.run import Completed, run
@@ -56,3 +58,51 @@ def enter(  # noqa: PLR0913
         words += ["--setenv", name, value]
     words += ["--chdir", cwd, "--", *argv]
     return run(words, timeout=BUILD_TIMEOUT, log_to=log_to, stdin=stdin)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use (setrlimit(2)): address space and each file that it writes in bytes, CPU time in seconds.
+
+    The kernel ends a program that goes on beyond.
+    """
+
+    memory: int
+    file_size: int
+    cpu: int
+
+
+def jail(*, readable: Mapping[Path, str], writable: Mapping[Path, str], limits: Limits) -> list[str | Path]:
+    """Returns the words before a command of this machine that make it see /usr and the given paths, and nothing else.
+
+    No network, no other process, no privilege, no terminal, no variable of ours.
+
+    Args:
+        readable: Files and directories that it may read: outside path to inside path.
+        writable: Directories that it may write to, likewise.
+        limits: What it may use.
+
+    Source: bwrap(1), prlimit(1).
+    """
+    words: list[str | Path] = ["bwrap", "--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
+    words += [
+        "--clearenv",
+        "--setenv",
+        "PATH",
+        "/usr/bin",
+        "--setenv",
+        "LC_ALL",
+        "C.UTF-8",
+        "--ro-bind",
+        "/usr",
+        "/usr",
+    ]
+    for name in ("bin", "lib", "lib64"):
+        words += ["--symlink", f"usr/{name}", f"/{name}"]
+    words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--dev", "/dev"]
+    for outside, inside in readable.items():
+        words += ["--ro-bind", outside, inside]
+    for outside, inside in writable.items():
+        words += ["--bind", outside, inside]
+    words += ["--chdir", "/", "--", "prlimit", f"--as={limits.memory}", f"--fsize={limits.file_size}"]
+    return [*words, f"--cpu={limits.cpu}", "--core=0", "--"]

@@ -38,12 +38,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Card:
-    """A physical network card."""
+    """A physical network card. `mac` is its own address, also in a bond; `over` are the interfaces on top of it."""
 
     name: str
     mac: str
     up: bool
     driver: str
+    over: tuple[str, ...] = ()
 
 
 def memory(root: Path = ROOT) -> Memory:
@@ -61,13 +62,22 @@ def cards(root: Path = ROOT) -> tuple[Card, ...]:
             driver = place / "device/driver"
             name = driver.resolve().name if driver.exists() else ""
             up = _text(place / "operstate") == "up"
-            found.append(Card(name=place.name, mac=_text(place / "address"), up=up, driver=name))
+            mac = _text(place / "bonding_slave/perm_hwaddr") or _text(place / "address")
+            found.append(Card(name=place.name, mac=mac, up=up, driver=name, over=tuple(_over(place))))
     return tuple(found)
 
 
-def bridges(root: Path = ROOT) -> tuple[str, ...]:
-    """Returns the names of all bridges."""
-    return tuple(sorted(place.parent.name for place in (root / "sys/class/net").glob("*/bridge")))
+def interfaces(root: Path = ROOT) -> tuple[str, ...]:
+    """Returns the names of all network interfaces."""
+    return tuple(sorted(place.name for place in (root / "sys/class/net").glob("*") if place.is_dir()))
+
+
+def _over(place: Path) -> Iterator[str]:
+    """The interfaces on top of one, however high (Documentation/ABI/testing/sysfs-class-net: upper_*)."""
+    for upper in sorted(place.glob("upper_*")):
+        name = upper.name.removeprefix("upper_")
+        yield name
+        yield from _over(place.parent / name)
 
 
 def arp(root: Path = ROOT) -> dict[str, str]:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import NoSpaceError
+from flashvisor.errors import DeviceFaultyError, NoSpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -161,13 +161,17 @@ def bytes_on_disk(path: Path) -> int:
     return path.stat().st_blocks * BLOCK
 
 
-def need_space(directory: Path, need: int, purpose: str) -> None:
+def need_space(
+    directory: Path, need: int, purpose: str, *, keep: Callable[[int], int] = lambda _size: 0, advice: str = ""
+) -> None:
     """Checks free space before anything is written.
 
     Args:
         directory: A directory on the disk in question; its nearest existing parent counts.
         need: Bytes wanted.
         purpose: Named in the error.
+        keep: Returns how many bytes must stay free beside them, given the disk's size in bytes.
+        advice: The next step, where the error's own does not fit.
 
     Raises:
         NoSpaceError: fewer bytes are free.
@@ -175,9 +179,35 @@ def need_space(directory: Path, need: int, purpose: str) -> None:
     place = directory
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < need:
-        raise NoSpaceError(f"{purpose} needs {need / MIB:.0f} MiB on {place}, and {free / MIB:.0f} MiB are free")
+    usage = shutil.disk_usage(place)
+    kept = keep(usage.total)
+    if usage.free < need + kept:
+        rest = f", of which {kept / MIB:.0f} MiB must stay so" if kept else ""
+        raise NoSpaceError(
+            f"{purpose} needs {need / MIB:.0f} MiB on {place}, and {usage.free / MIB:.0f} MiB are free{rest}",
+            next_step=advice,
+        )
+
+
+@contextmanager
+def on_disk(directory: Path, purpose: str, *, advice: str = "") -> Iterator[None]:
+    """Turns what a disk refuses into our errors.
+
+    Args:
+        directory: Where is written.
+        purpose: Named in the error.
+        advice: The next step where there is no room, if the error's own does not fit.
+
+    Raises:
+        NoSpaceError: it ran full.
+        DeviceFaultyError: it is read-only, was pulled out, or fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(f"{purpose}: {directory} ran full, and nothing was kept", next_step=advice) from error
+        raise DeviceFaultyError(f"{purpose}: {directory} fails: {error.strerror}") from error
 
 
 def sync(path: Path) -> None:

@@ -25,28 +25,49 @@ def version() -> str:
     return run(["mount", "--version"]).stdout.strip()
 
 
-def mount(device: Path, target: Path, *, kind: str, options: str) -> None:
-    """Mounts a device; the target directory is made when it is not there.
+def mount(source: Path | str, target: Path, *, kind: str, options: str, internal: bool = False) -> None:
+    """Mounts a device, or whatever else a file system is on; the target directory is made when it is not there.
+
+    Args:
+        source: What to mount.
+        target: Where.
+        kind: The kernel's name of the file system.
+        options: As for mount(8).
+        internal: Never calls a helper program such as mount.nfs4.
 
     Raises:
         CommandFailedError: mount or the kernel refused.
     """
     target.mkdir(parents=True, exist_ok=True)
-    run(["mount", "-t", kind, "-o", options, device, target], timeout=TIMEOUT)
+    word = ["--internal-only"] if internal else []
+    run(["mount", *word, "-t", kind, "-o", options, source, target], timeout=TIMEOUT)
 
 
-def unmount(target: Path) -> None:
+def unmount(target: Path, *, lazy: bool = False) -> None:
     """Unmounts.
+
+    Args:
+        target: The mount point.
+        lazy: Takes it out of sight at once, also while it is in use: for a file system whose disk is gone.
 
     Raises:
         CommandFailedError: it is not mounted, or in use.
     """
-    run(["umount", target], timeout=TIMEOUT)
+    run(["umount", *(["--lazy"] if lazy else []), target], timeout=TIMEOUT)
 
 
 def is_mounted(target: Path) -> bool:
     """Tells whether something is mounted exactly there."""
     return str(target) in parse_mountinfo(MOUNTINFO.read_text())
+
+
+def device_number(target: Path) -> str:
+    """Returns the major and minor number of what is mounted exactly there ("259:0"); "" if nothing is.
+
+    A file system that answers nothing any more has it still. Without a block device, the major number is 0.
+    """
+    lines = (line.split() for line in MOUNTINFO.read_text().splitlines())
+    return {_unescape(fields[4]): fields[2] for fields in lines if len(fields) > 4}.get(str(target), "")
 
 
 def parse_mountinfo(text: str) -> dict[str, str]:

@@ -4,28 +4,32 @@ Owns subprocess. Does not own any tool's arguments: each tool has its own module
 
     run(["mkfs.ext4", "-q", device])
     text = run(["qemu-img", "info", path]).stdout
-    with start(["swtpm", "socket", ...], log=path) as process: ...
+    follow(["qemu-img", "convert", "-p", ...], on_output=show, timeout=3600.0)
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
 import shlex
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+from flashvisor.host import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 600.0  # seconds
+PIECE = 4096  # bytes of output read at once
 EVIDENCE_LINES = 20  # lines of a failed tool's output that an error shows
 
 
@@ -102,9 +106,68 @@ def run(  # noqa: PLR0913 - the one door to subprocess names all that a call can
     stderr = (done.stderr or b"").decode(errors="replace")
     if done.returncode != 0 and done.returncode not in accept:
         said = log_to.read_text(errors="replace") if log_to else stderr + stdout
-        raise CommandFailedError(
-            f"{words[0]} ended with status {done.returncode}",
-            evidence="\n".join([command, *said.splitlines()[-EVIDENCE_LINES:]]),
-            next_step="Paste the command above to see it fail by hand.",
-        )
+        raise _failed(words[0], done.returncode, command, said)
     return Completed(stdout=stdout, stderr=stderr, command=command)
+
+
+def follow(
+    argv: Sequence[str | Path], *, on_output: Callable[[str], None], timeout: float, accept: Sequence[int] = ()
+) -> int:
+    """Runs a program to its end, and hands over its standard output as it comes: for those that show progress.
+
+    Args:
+        argv: As for `run`.
+        on_output: Hears each piece of output. What it raises ends the program.
+        timeout: Limit in seconds.
+        accept: Statuses beside 0 that are answers, not failures.
+
+    Returns:
+        Its status.
+
+    Raises:
+        ToolMissingError: the program is not installed.
+        CommandFailedError: it ended with another status; its standard error is the evidence.
+        CommandTimeoutError: it did not end in time; it was stopped.
+    """
+    words = [find(str(argv[0])), *(str(word) for word in argv[1:])]
+    command = shlex.join(words)
+    log.debug("run: %s", command)
+    end = clock.monotonic() + timeout
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as process,
+    ):
+        try:
+            _hand_over(process, on_output, end)
+            status = process.wait(max(0.0, end - clock.monotonic()))
+        except BaseException as error:
+            process.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CommandTimeoutError(f"{words[0]} did not end within {timeout:.0f} s", evidence=command) from error
+            raise
+        if status != 0 and status not in accept:
+            said.seek(0)
+            raise _failed(words[0], status, command, said.read().decode(errors="replace"))
+    return status
+
+
+def _hand_over(process: subprocess.Popen[bytes], on_output: Callable[[str], None], end: float) -> None:
+    if process.stdout is None:
+        raise RuntimeError("the program's output is no pipe")
+    handle = process.stdout.fileno()
+    while True:
+        ready, _, _ = select.select([handle], [], [], max(0.0, end - clock.monotonic()))
+        if not ready:
+            raise subprocess.TimeoutExpired(process.args, 0)
+        piece = os.read(handle, PIECE)
+        if not piece:
+            return
+        on_output(piece.decode(errors="replace"))
+
+
+def _failed(program: str, status: int, command: str, said: str) -> CommandFailedError:
+    return CommandFailedError(
+        f"{program} ended with status {status}",
+        evidence="\n".join([command, *said.splitlines()[-EVIDENCE_LINES:]]),
+        next_step="Paste the command above to see it fail by hand.",
+    )

@@ -27,7 +27,7 @@ NAME = "qemu-system-x86_64"
 OPTIONS = (
     "--target-list=x86_64-softmmu", "--without-default-features", "--without-default-devices",
     "--with-devices-x86_64=lab", "--enable-system", "--enable-tcg", "--enable-kvm", "--enable-slirp", "--enable-tpm",
-    "--enable-pixman", "--enable-png", "--enable-linux-aio", "--enable-fdt=system", "--disable-docs",
+    "--enable-pixman", "--enable-png", "--enable-vnc", "--enable-linux-aio", "--enable-fdt=system", "--disable-docs",
     "--disable-install-blobs", "--audio-drv-list=", "--disable-debug-info", "-Doptimization=2", "--prefix=/usr",
 )  # fmt: skip
 # Virtual interrupts (SVM's V_IRQ) are raised while other threads raise real ones: both write one word, under one lock.

@@ -26,6 +26,7 @@ from flashvisor.image.labqemu import lab_qemu
 from flashvisor.image.sbom import write_sboms
 from flashvisor.lab.machine import ServerSpec
 from flashvisor.lab.sshkey import ensure_pair
+from flashvisor.model.wiring import port_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,5 +115,6 @@ def run_site(server: Server, keyring: Keyring, site: Path, show: Show = unseen) 
         rollout.confirm(lambda: connect(server, keyring), applied.confirm_within)
     for guest in bundle.source.site.guest.values():
         for forward in guest.forwards:
-            server.forward(forward.port)
+            for port in port_range(forward.port):
+                server.forward(port)
     return rollout.expected_answers(bundle.source.site)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ConflictError
@@ -59,6 +59,17 @@ def bridge_name(network: str) -> str:
     return f"br-{network}"
 
 
+def bridge_mac(node: str, network: str) -> str:
+    """Returns the MAC address of a network's bridge. No guest's name holds a slash, so it is never a guest's."""
+    return derive_mac(node, f"network/{network}", 0)
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Returns the link-local address that a card makes from its MAC address (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:])
+
+
 def tap_name(guest: str, index: int) -> str:
     """Returns the name of the server's end of a guest's card, at most 15 characters.
 
@@ -76,6 +87,8 @@ def subnet(network: Network) -> IPv4Network:
     Raises:
         ValueError: not an IPv4 subnet; `check_site` has refused such a site before.
     """
+    if network.subnet is None:
+        raise ValueError("a bridged network has no subnet of its own")
     return IPv4Network(network.subnet)
 
 
@@ -83,6 +96,14 @@ def gateway(network: Network) -> IPv4Interface:
     """Returns the server's own address in a network: the first host of the subnet, with its prefix length."""
     net = subnet(network)
     return IPv4Interface((net.network_address + 1, net.prefixlen))
+
+
+def gateway6(network: Network) -> IPv6Interface | None:
+    """Returns the server's own IPv6 address in a network: the first of `subnet6`; None without one."""
+    if network.subnet6 is None:
+        return None
+    net = IPv6Network(network.subnet6)
+    return IPv6Interface((net.network_address + 1, net.prefixlen))
 
 
 def guest_storage(site: Site, guest: Guest) -> str | None:
@@ -93,7 +114,7 @@ def guest_storage(site: Site, guest: Guest) -> str | None:
 
 
 def assign_addresses(site: Site) -> tuple[Lease, ...]:
-    """Gives every card of every guest its address: the site file's, else a free one derived from its MAC.
+    """Gives every card in a subnet of the server's its address: the site file's, else a free one derived from its MAC.
 
     A derived address depends on the card alone as long as nobody else holds it, so adding or removing a guest
     rarely moves another one.
@@ -102,13 +123,19 @@ def assign_addresses(site: Site) -> tuple[Lease, ...]:
         site: A site that `check_site` accepts, or is checking.
 
     Returns:
-        One lease for each card, in the order of guest names and cards.
+        One lease for each card in a subnet of the server's, in the order of guest names and cards.
 
     Raises:
         ConflictError: a network has more cards than addresses.
     """
-    cards = [(name, index, nic) for name in sorted(site.guest) for index, nic in enumerate(site.guest[name].nics)]
-    taken: dict[str, set[IPv4Address]] = {name: {gateway(net).ip} for name, net in site.network.items()}
+    inside = {name: net for name, net in site.network.items() if net.subnet is not None}
+    cards = [
+        (name, index, nic)
+        for name in sorted(site.guest)
+        for index, nic in enumerate(site.guest[name].nics)
+        if nic.network in inside
+    ]
+    taken: dict[str, set[IPv4Address]] = {name: {gateway(net).ip} for name, net in inside.items()}
     for _, _, nic in cards:
         if nic.address is not None:
             taken[nic.network].add(IPv4Address(nic.address))

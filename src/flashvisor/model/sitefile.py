@@ -87,17 +87,29 @@ def _walk(value: Any, hint: Any, path: str, found: Problems) -> None:  # noqa: A
     elif origin is tuple:
         _array(value, get_args(hint)[0], path, found)
     elif origin in (Union, UnionType):
-        # TOML has no null: `X | None` only says that the key may be left out.
-        _walk(value, next(arg for arg in get_args(hint) if arg is not NoneType), path, found)
+        _walk(value, _arm(value, hint), path, found)
     else:
         _leaf(value, hint, path, found)
+
+
+def _arm(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """The member of a union that a value is meant for: the one of its kind, else the first.
+
+    TOML has no null: `X | None` only says that the key may be left out.
+    """
+    arms = [arg for arg in get_args(hint) if arg is not NoneType]
+    kind = {list: tuple, int: int, str: str}.get(type(value))
+    plain = (get_args(arm)[0] if get_origin(arm) is Annotated else get_origin(arm) or arm for arm in arms)
+    return next((arm for arm, base in zip(arms, plain, strict=True) if base is kind), arms[0])
 
 
 def _table(value: Any, struct: type[msgspec.Struct], path: str, found: Problems) -> None:  # noqa: ANN401
     if not isinstance(value, dict):
         found.add(WrongTypeError, f"{path}: expected a table, got {_show(value)}")
         return
-    hints = get_type_hints(struct, include_extras=True)
+    typed = get_type_hints(struct, include_extras=True)
+    # By the name that the file has: a Python keyword cannot name a field.
+    hints = {field.encode_name: typed[field.name] for field in msgspec.structs.fields(struct)}
     for key, item in value.items():
         if key in hints:
             _walk(item, hints[key], _join(path, key), found)
@@ -105,8 +117,8 @@ def _table(value: Any, struct: type[msgspec.Struct], path: str, found: Problems)
             step = did_you_mean(key, hints) or f"Known here: {', '.join(sorted(hints))}."
             found.add(UnknownKeyError, f"{_join(path, key)} is not a key", step=step)
     for field in msgspec.structs.fields(struct):
-        if field.required and field.name not in value:
-            found.add(WrongTypeError, f"{_join(path, field.name)} is missing: it must be given")
+        if field.required and field.encode_name not in value:
+            found.add(WrongTypeError, f"{_join(path, field.encode_name)} is missing: it must be given")
 
 
 def _dict(value: Any, hints: tuple[Any, ...], path: str, found: Problems) -> None:  # noqa: ANN401

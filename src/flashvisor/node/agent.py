@@ -121,6 +121,7 @@ class Agent:
         if not self._settings.fake:
             _in_thread("flash", parts.flash.watch)
         self._step("guests", parts.reconciler.boot_guests, shown=False)
+        parts.storages.start()
         if self.api and first:
             # Once a boot, and after the guests: they wait for nothing that can come later.
             self._step("ledger of wear", parts.wear.save, shown=False)

@@ -27,6 +27,8 @@ from flashvisor.node.service import FlashSide, Service
 from flashvisor.node.slotkeeper import SlotKeeper
 from flashvisor.node.slotwork import Tools
 from flashvisor.node.state import NodeState
+from flashvisor.node.storagekeeper import StorageKeeper
+from flashvisor.node.storagekeeper import Surroundings as StorageSurroundings
 from flashvisor.node.updates import Surroundings, Updates
 from flashvisor.node.wearkeeper import WearKeeper
 
@@ -83,6 +85,7 @@ class Parts:
     slots: Slots
     service: Service
     wear: WearKeeper
+    storages: StorageKeeper
 
 
 def assemble(context: Context) -> Parts | None:
@@ -125,7 +128,10 @@ def assemble(context: Context) -> Parts | None:
     flash.on_back = lambda: _take_up(wear, state, slots)
     surroundings = Surroundings(settings.update, identity.owner_ca_pem, look=(lambda: FAKE) if settings.fake else look)
     updates = Updates(state, slots, surroundings)
-    sources = Sources(identity.node_name, machine, driver, reconciler, context.timeline, context.problems, state, wear)
+    storages = stack.enter_context(StorageKeeper(StorageSurroundings(hands, reconciler, driver)))
+    sources = Sources(
+        identity.node_name, machine, driver, reconciler, context.timeline, context.problems, state, wear, storages
+    )
     new_flash = NewFlash(flash, machine, lambda: reconciler.now.desired if reconciler.now else None)
     return Parts(
         identity=identity,
@@ -144,6 +150,7 @@ def assemble(context: Context) -> Parts | None:
             on_power=context.power,
         ),
         wear=wear,
+        storages=storages,
     )
 
 

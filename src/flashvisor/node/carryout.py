@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import FlashvisorError
+from flashvisor.model.export import parse_export
+from flashvisor.node.mirror import find_mirror
 from flashvisor.node.network import plan_network
 from flashvisor.node.plan import Action, Desired, ServerFacts, Verb
-from flashvisor.node.storage import find_disk, needs_format, storage_label
+from flashvisor.node.storage import find_disk, kind_of, needs_format, storage_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from flashvisor.model.site import Storage
     from flashvisor.node.keeper import Keeper
     from flashvisor.node.machine import Machine
     from flashvisor.node.problems import Problems
     from flashvisor.node.settings import Settings
+    from flashvisor.node.storage import DataDisk
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,7 @@ def server_facts(hands: Hands, images: frozenset[str], names: Iterable[str]) -> 
         running=hands.keeper.running(),
         first_card=_first_card(machine),
         api_port=settings.port,
+        cards=frozenset(card.mac for card in machine.cards()),
     )
 
 
@@ -89,15 +94,40 @@ def mount_storage(name: str, wish: Desired, hands: Hands) -> None:
     """Mounts a storage, formatting its disk if that is blank. The disk is looked at again right before.
 
     Raises:
+        NfsError: its server does not answer, or refuses.
         NoDataDiskError: the server has no such disk.
         ForeignDataError: it holds something else; it was not touched.
         DamagedDiskError: its file system cannot be repaired; it is not mounted.
         CommandFailedError: mke2fs or mount failed.
     """
-    disk = find_disk(name, wish.site.storage[name], hands.machine.disks())
+    storage, place = wish.site.storage[name], hands.settings.storage(name)
+    if storage.nfs is not None:
+        hands.machine.mount_export(parse_export(storage.nfs), place)
+        return
+    disk = open_disk(name, storage, hands)
     if needs_format(name, disk):
         hands.machine.format(Path(disk.device), storage_label(name))
-    hands.machine.mount(Path(disk.device), hands.settings.storage(name))
+    hands.machine.mount(Path(disk.device), place, kind_of(disk))
+
+
+def open_disk(name: str, storage: Storage, hands: Hands, *, insist: bool = True) -> DataDisk:
+    """Returns a storage's disk; a mirror runs from then on, on what there is of it.
+
+    Args:
+        name: The storage.
+        storage: Its table.
+        hands: What does it.
+        insist: Run a mirror also on one half that may be the older one, as it may be at boot.
+
+    Raises:
+        NoDataDiskError: the server has no such disk.
+        ForeignDataError: a half of a mirror holds something else; it was not touched.
+        CommandFailedError: mdadm failed.
+    """
+    disks = hands.machine.disks()
+    if storage.raid1 is not None:
+        return hands.machine.mirror(find_mirror(name, storage.raid1, disks), insist=insist)
+    return find_disk(name, storage, disks)
 
 
 def _first_card(machine: Machine) -> str | None:

@@ -11,17 +11,19 @@ Example::
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from flashvisor.errors import DamagedDiskError, NoTpmError
+from flashvisor.errors import CommandFailedError, DamagedDiskError, NfsError, NoTpmError
 from flashvisor.host.blkid import Signature
 from flashvisor.host.efivars import EfiVars
 from flashvisor.host.facts import Card, Memory
 from flashvisor.host.flashhealth import Health
 from flashvisor.host.netlink import Address
+from flashvisor.host.volume import Reading
 from flashvisor.model.slot import Slot
-from flashvisor.node.storage import FILESYSTEM, DataDisk, names_disk
+from flashvisor.node.storage import FILESYSTEM, MEMBER, DataDisk, names_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.systemd import Power
     from flashvisor.host.tpm import Quote
+    from flashvisor.model.export import Export
     from flashvisor.model.site import Storage
+    from flashvisor.node.mirror import Mirror
     from flashvisor.node.network import NetworkPlan
     from flashvisor.node.probes import Target
 
@@ -78,10 +82,14 @@ class FakeMachine:
         self._memory = Memory(total=total, available=total)
         self._uplink = uplink
         self._mounts: dict[str, str] = {}
+        self.volumes: dict[str, Reading] = {}
         self.network: NetworkPlan | None = None
         self.powered: list[Power] = []
         self.formatted: list[str] = []
         self.damaged: set[str] = set()
+        self.exports: set[Export] = set()
+        self.mirrors: dict[str, frozenset[str]] = {}
+        self._arrays: dict[str, DataDisk] = {}
         self.variables = EfiVars(Path("/nonexistent"))
         self.signed: dict[str, bytes] = {}
         self.slots: dict[Slot, SlotDevice] = {}
@@ -132,23 +140,66 @@ class FakeMachine:
 
     def format(self, device: Path, label: str) -> None:
         """Puts a file system's signature on a disk."""
-        old = self._disks[str(device)]
+        place = self._arrays if str(device) in self._arrays else self._disks
         self.formatted.append(str(device))
         signature = Signature(kind=FILESYSTEM, label=label)
-        self._disks[str(device)] = DataDisk(
-            old.device, old.names, serial=old.serial, model=old.model, size=old.size, signature=signature
-        )
+        place[str(device)] = replace(place[str(device)], signature=signature, blank=False)
 
-    def mount(self, device: Path, place: Path) -> None:
+    def pull(self, device: str) -> DataDisk:
+        """Takes a disk out; what was mounted from it stays mounted, and does not work. `put` puts it in again."""
+        self.mirrors = {array: halves - {device} for array, halves in self.mirrors.items()}
+        for place, mounted in self._mounts.items():
+            if mounted == device or self.mirrors.get(mounted) == frozenset():
+                self.volumes[place] = Reading(size=0, free=0, present=False)
+        return self._disks.pop(device)
+
+    def put(self, disk: DataDisk) -> None:
+        """Puts a disk in."""
+        self._disks[disk.device] = disk
+
+    def mirror(self, found: Mirror, *, insist: bool) -> DataDisk:
+        """Marks the disks as halves; what the mirror holds stays with its name, whichever halves there are."""
+        if found.missing and not self.mirrors.get(f"/dev/fake-{found.label}") and not insist:
+            raise CommandFailedError("mdadm: assembled from 1 drive - need all 2 to start it")
+        both = (*found.members, *found.blanks)
+        for disk in both:
+            self._disks[disk.device] = replace(disk, signature=Signature(MEMBER, f"any:{found.label}"), blank=False)
+        device = f"/dev/fake-{found.label}"
+        self.mirrors[device] = frozenset(disk.device for disk in both)
+        size = min(disk.size for disk in both)
+        fresh = DataDisk(device, frozenset({device}), serial="", model="", size=size, blank=True)
+        return self._arrays.setdefault(device, fresh)
+
+    def mount_export(self, export: Export, place: Path) -> None:
+        """Makes the directory, if the export is one of `exports`."""
+        if export not in self.exports:
+            raise NfsError(f"the NFS server {export.host} does not answer")
+        place.mkdir(parents=True, exist_ok=True)
+        self._mounts[str(place)] = str(export)
+
+    def mount(self, device: Path, place: Path, kind: str = FILESYSTEM) -> None:
         """Makes the directory."""
+        del kind
         if str(device) in self.damaged:
             raise DamagedDiskError(f"the file system on {device} is damaged")
         place.mkdir(parents=True, exist_ok=True)
         self._mounts[str(place)] = str(device)
+        # What was wrong was wrong with the mount of before.
+        self.volumes.pop(str(place), None)
 
-    def unmount(self, place: Path) -> None:
+    def unmount(self, place: Path, *, lazy: bool = False) -> None:
         """Forgets the mount; the directory's contents stay, as a disk's do."""
+        del lazy
         self._mounts.pop(str(place), None)
+
+    def volume(self, place: Path) -> Reading | None:
+        """Returns what a test put into `volumes`; else half of the disk is free, and all is well."""
+        device = self._mounts.get(str(place))
+        if device is None or str(place) in self.volumes:
+            return self.volumes.get(str(place)) if device else None
+        disk = self._disks.get(device) or self._arrays.get(device)
+        size = disk.size if disk else 64 * GIB
+        return Reading(size=size, free=size // 2, missing=2 - len(self.mirrors.get(device, (1, 2))))
 
     def configure(self, wish: NetworkPlan) -> None:
         """Notes the networks."""

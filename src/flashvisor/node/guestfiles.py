@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 
 from flashvisor.api.types import ImageKind
 from flashvisor.errors import DiskTooSmallError, ImageNotUploadedError, UnknownGuestError
-from flashvisor.guests.domain import Bios, Card, DirectKernel, Disk, DiskFormat, DomainSpec, Uefi
+from flashvisor.guests.domain import Bios, DirectKernel, Disk, DiskFormat, DomainSpec, Uefi
 from flashvisor.guests.kernelline import address_words, completed
-from flashvisor.guests.seed import SEED_LABEL, SeedCard, SeedGuest, seed_files
+from flashvisor.guests.seed import SEED_LABEL, SeedGuest, seed_files
 from flashvisor.host import mtools, qemu_img
 from flashvisor.host.files import sync
-from flashvisor.model.names import assign_addresses, bridge_name, guest_uuid, tap_name
+from flashvisor.model.names import guest_uuid
 from flashvisor.model.site import Firmware
 from flashvisor.model.size import parse_size, show_size
+from flashvisor.node.cards import resolve_cards, seed_cards
 from flashvisor.node.guestoverlay import with_files
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
         console_socket=str(places.consoles / f"{name}.sock"),
         disks=disks,
         seed=_seed(guest.cloud_init, site, name, own) if guest.cloud_init else "",
-        cards=_cards(site, name),
+        cards=resolve_cards(site, name),
     )
 
 
@@ -97,13 +98,6 @@ def _direct(files: BootFiles, guest: Guest, name: str, own: Path) -> DirectKerne
     words = [] if "console=" in files.cmdline else [CONSOLE]
     cmdline = completed(files.cmdline, [*words, *address_words(guest.appliance, name)])
     return DirectKernel(kernel=str(files.kernel), initrd=str(files.initrd or ""), cmdline=cmdline)
-
-
-def _cards(site: Site, name: str) -> tuple[Card, ...]:
-    leases = (lease for lease in assign_addresses(site) if lease.guest == name)
-    return tuple(
-        Card(bridge=bridge_name(lease.network), mac=lease.mac, target=tap_name(name, lease.index)) for lease in leases
-    )
 
 
 def _system_disk(guest: Guest, name: str, image: StoredImage, own: Path) -> Disk:
@@ -156,8 +150,7 @@ def _make(path: Path, make: Callable[[Path], None]) -> None:
 
 
 def _seed(wish: CloudInit, site: Site, name: str, own: Path) -> str:
-    cards = tuple(SeedCard(lease.mac) for lease in assign_addresses(site) if lease.guest == name)
-    files = seed_files(SeedGuest(name, guest_uuid(site.node.name, name)), wish, cards)
+    files = seed_files(SeedGuest(name, guest_uuid(site.node.name, name)), wish, seed_cards(site, name))
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]
     path = own / f"seed-{digest}.img"
     if not path.exists():

@@ -26,7 +26,8 @@ from flashvisor.api.types import ImageKind
 from flashvisor.errors import CommandFailedError, DigestMismatchError, ImageNotUploadedError, NotAnImageError
 from flashvisor.guests.domain import DiskFormat
 from flashvisor.host import pe, qemu_img
-from flashvisor.host.files import need_space, sync
+from flashvisor.host.files import need_space, on_disk, sync
+from flashvisor.node.storagehealth import comfortable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +44,8 @@ KERNEL, INITRD, CMDLINE = ".linux", ".initrd", ".cmdline"  # UAPI.5
 CMDLINE_LIMIT = 4096  # bytes; COMMAND_LINE_SIZE of x86 is 2048
 DIRECTORY_MODE = 0o711  # guests' QEMU passes through to its own files, and sees no others
 FILE_MODE = 0o644
+IMAGE = "the image"  # in errors
+MAKE_ROOM = "Make room on the server's storage: `flashvisor node show` says how much there is."
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,14 @@ class Incoming:
         self._digest = hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
-        """Takes the next bytes."""
+        """Takes the next bytes.
+
+        Raises:
+            NoSpaceError, DeviceFaultyError: the disk does not take them.
+        """
         self._digest.update(chunk)
-        self._file.write(chunk)
+        with on_disk(self._store.place, IMAGE, advice=MAKE_ROOM):
+            self._file.write(chunk)
 
     def finish(self) -> StoredImage:
         """Checks and keeps what came.
@@ -87,8 +95,9 @@ class Incoming:
         got = self._digest.hexdigest()
         if got != self._sha256:
             raise DigestMismatchError(f"expected an image with SHA-256 {self._sha256}, got {got}")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with on_disk(self._store.place, IMAGE, advice=MAKE_ROOM):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         recognise(self._path)
         self._path.chmod(FILE_MODE)
         self._path.replace(self._store.place / self._sha256)
@@ -112,14 +121,16 @@ class ImageStore:
 
         Raises:
             DigestMismatchError: `sha256` is no SHA-256.
-            NoSpaceError: the disk has less free than announced.
+            NoSpaceError: the disk has less free than announced, or so little more that guests would have to wait.
+            DeviceFaultyError: it cannot be written.
         """
         if not SHA256.fullmatch(sha256):
             raise DigestMismatchError(f"'{sha256}' is not a SHA-256: expected 64 hex digits in lower case")
-        need_space(self.place, size, "the image")
-        self.place.mkdir(parents=True, exist_ok=True)
-        self.place.chmod(DIRECTORY_MODE)
-        handle, name = tempfile.mkstemp(dir=self.place, prefix=PART)
+        need_space(self.place, size, IMAGE, keep=comfortable, advice=MAKE_ROOM)
+        with on_disk(self.place, IMAGE, advice=MAKE_ROOM):
+            self.place.mkdir(parents=True, exist_ok=True)
+            self.place.chmod(DIRECTORY_MODE)
+            handle, name = tempfile.mkstemp(dir=self.place, prefix=PART)
         path = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import FlashvisorError, GuestStateError, HypervisorError, UnknownGuestError
+from flashvisor.errors import FlashvisorError, GuestFilesError, GuestStateError, HypervisorError, UnknownGuestError
 from flashvisor.guests.driver import ENDED
 from flashvisor.guests.supervise import (
     Action,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from flashvisor.guests.domain import DomainSpec
     from flashvisor.guests.driver import Driver, GuestEvent
     from flashvisor.node.consolehub import ConsoleHub
     from flashvisor.node.guestfiles import Places
@@ -69,7 +70,8 @@ class Record:
     """What is known of a guest. `started` and `answered` in seconds since the kernel started.
 
     `gone` is cleared by a start and set once the end was told and noted: between a guest's end and the news of it,
-    the hypervisor knows more than this record, and nothing is decided. `told` is that people wanted it to stop.
+    the hypervisor knows more than this record, and nothing is decided. `told` is that people wanted it to stop, `anew`
+    that its end is wanted only for a new start.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Record:
     restarts: int = 0
     problem: str = ""
     told: bool = False
+    anew: bool = False
     busy: threading.RLock = field(default_factory=threading.RLock)
     gone: threading.Event = field(default_factory=_is_set)
 
@@ -243,6 +246,10 @@ class Keeper:
                 self._press(record, grace)
         self._events.put(name)
 
+    def look_again(self, name: str) -> None:
+        """Decides about a guest anew: whoever had it in hand is done."""
+        self._events.put(name)
+
     def stop_all(self, grace: float = GRACE) -> None:
         """Stops all guests before the server goes down; those that do not obey within `grace` seconds, by force."""
         names = sorted(self.running())
@@ -258,12 +265,19 @@ class Keeper:
         with self._lock:
             return self._records.setdefault(name, Record(name))
 
-    def _start(self, record: Record, desired: Desired) -> None:
+    def _prepared(self, desired: Desired, name: str) -> DomainSpec:
         if self._places is None:
             raise RuntimeError("no site is in force: `use` comes first")
+        try:
+            return prepare(desired, name, self._places(name))
+        except OSError as error:
+            # Its storage is full, read-only or gone.
+            raise GuestFilesError(f"the files of guest {name} are out of reach: {error.strerror}") from error
+
+    def _start(self, record: Record, desired: Desired) -> None:
         name, timeline = record.name, self._tools.timeline
         try:
-            spec = prepare(desired, name, self._places(name))
+            spec = self._prepared(desired, name)
             record.gone.clear()
             self._driver.start(spec)
         except GuestStateError:
@@ -339,7 +353,8 @@ class Keeper:
 
     def _ended(self, record: Record, event: GuestEvent) -> None:
         self._asker.forget(record.name)
-        asked = record.wish is Wish.REST
+        anew, record.anew = record.anew, False
+        asked = anew or record.wish is Wish.REST
         clean = asked or event.state is GuestState.STOPPED
         record.history = note_end(record.history, self._tools.now(), clean=clean)
         record.started = record.answered = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -26,22 +26,28 @@ from flashvisor.host import (
     e2fs,
     facts,
     flashhealth,
+    mdadm,
     mount,
     mtools,
     netlink,
     networkd,
+    nfs,
     nft,
     pe,
     sysctl,
     systemd,
     tpm,
     uevent,
+    volume,
 )
 from flashvisor.host.blkid import Signature
 from flashvisor.host.block import BlockFile
 from flashvisor.host.efivars import EfiVars
 from flashvisor.model.slot import Slot
+from flashvisor.model.wiring import PREFIXES
+from flashvisor.node.nameserver import Nameserver
 from flashvisor.node.storage import FILESYSTEM, MOUNT_OPTIONS, DataDisk, names_disk
+from flashvisor.node.zones import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,14 +57,15 @@ if TYPE_CHECKING:
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.netlink import Address
     from flashvisor.host.systemd import Power
+    from flashvisor.model.export import Export
     from flashvisor.model.site import Storage
+    from flashvisor.node.mirror import Mirror
     from flashvisor.node.network import NetworkPlan
 
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20  # bytes
 UNREADABLE = "unreadable"  # stands where a signature cannot be told
-BRIDGE = "br-"  # begins the name of every bridge of ours
 
 
 class Machine(Protocol):
@@ -89,7 +96,7 @@ class Machine(Protocol):
         """Waits until every storage's disk is there, for at most `limit` seconds; tells whether they are."""
 
     def wait_for_uplink(self, limit: float) -> bool:
-        """Waits until a physical card has an address that reaches beyond its link, for at most `limit` seconds."""
+        """Waits until a card, or what is on top of it, has an address that reaches far, for at most `limit` seconds."""
 
     def is_mounted(self, place: Path) -> bool:
         """Tells whether a storage is mounted there."""
@@ -97,11 +104,23 @@ class Machine(Protocol):
     def format(self, device: Path, label: str) -> None:
         """Makes a file system on a blank disk."""
 
-    def mount(self, device: Path, place: Path) -> None:
+    def mount(self, device: Path, place: Path, kind: str = FILESYSTEM) -> None:
         """Mounts a storage, after checking its file system."""
 
-    def unmount(self, place: Path) -> None:
-        """Unmounts a storage."""
+    def mount_export(self, export: Export, place: Path) -> None:
+        """Mounts a storage that an NFS server exports."""
+
+    def mirror(self, found: Mirror, *, insist: bool) -> DataDisk:
+        """Has a mirror run on its disks that are there; returns it as one disk.
+
+        With `insist` also on one half alone that may be the older one.
+        """
+
+    def unmount(self, place: Path, *, lazy: bool = False) -> None:
+        """Unmounts a storage; with `lazy` also one that is in use, because its disk is gone."""
+
+    def volume(self, place: Path) -> volume.Reading | None:
+        """Returns how a storage is now; None if nothing is mounted there. One on the network may take its time."""
 
     def configure(self, wish: NetworkPlan) -> None:
         """Puts networks and firewall in force; what is so already is left alone."""
@@ -143,6 +162,8 @@ class RealMachine:
 
     def __init__(self, flash: Path) -> None:
         self._flash = flash
+        self._resolvers: tuple[str, ...] = ()
+        self._names = Nameserver(lambda: self._resolvers or networkd.resolvers())
 
     def memory(self) -> facts.Memory:
         """Returns /proc/meminfo's word."""
@@ -194,28 +215,65 @@ class RealMachine:
         """Makes ext4."""
         e2fs.make_ext4(device, label=label)
 
-    def mount(self, device: Path, place: Path) -> None:
-        """Checks and mounts ext4, unless it is mounted."""
+    def mount(self, device: Path, place: Path, kind: str = FILESYSTEM) -> None:
+        """Checks and mounts a file system, unless it is mounted. XFS is checked by the kernel alone."""
         if not mount.is_mounted(place):
-            e2fs.check(device)
-            mount.mount(device, place, kind=FILESYSTEM, options=MOUNT_OPTIONS)
+            if kind == FILESYSTEM:
+                e2fs.check(device)
+            mount.mount(device, place, kind=kind, options=MOUNT_OPTIONS[kind])
 
-    def unmount(self, place: Path) -> None:
-        """Unmounts, if it is mounted."""
+    def mount_export(self, export: Export, place: Path) -> None:
+        """Mounts it, unless it is mounted."""
+        if not mount.is_mounted(place):
+            nfs.mount_export(export, place)
+
+    def mirror(self, found: Mirror, *, insist: bool) -> DataDisk:
+        """Makes or assembles it, unless it runs; takes out what is not named, and in what is not in it.
+
+        A new one holds nothing, whatever would be read from it. The kernel never lets go of the last good half.
+        """
+        members, blanks = ([Path(disk.device) for disk in disks] for disks in (found.members, found.blanks))
+        if found.is_new:
+            return replace(_unprobed(block.disk_facts(mdadm.create(found.label, blanks)), {}), blank=True)
+        array = mdadm.array_of(members) or mdadm.assemble(members, insist=insist)
+        named = {device.name: device for device in (*members, *blanks)}
+        for other in mdadm.members(array) - named.keys():
+            mdadm.take_out(array, Path("/dev") / other)
+        for name in sorted(named.keys() - mdadm.members(array)):
+            mdadm.add(array, named[name])
+        return _probed(_unprobed(block.disk_facts(array), {}))
+
+    def unmount(self, place: Path, *, lazy: bool = False) -> None:
+        """Unmounts, if it is mounted; a mirror under it is ended, so that its disks are free."""
         if mount.is_mounted(place):
-            mount.unmount(place)
+            array = Path(mount.parse_mountinfo(mount.MOUNTINFO.read_text())[str(place)])
+            mount.unmount(place, lazy=lazy)
+            if mdadm.is_array(array):
+                # A dead one that somebody still has open ends later, and keeps the mirror from running until then.
+                with suppress(*((CommandFailedError,) if lazy else ())):
+                    mdadm.stop(array)
+
+    def volume(self, place: Path) -> volume.Reading | None:
+        """Asks the kernel."""
+        number = mount.device_number(place)
+        return volume.look(place, number) if number else None
 
     def configure(self, wish: NetworkPlan) -> None:
-        """Loads the firewall first, so that no new network stands open, then networkd's files."""
+        """Loads the firewall first, so that no new network stands open, then networkd's files, and names last.
+
+        An interface that is to be another one, or none, is taken away, and networkd makes it anew in the same reload.
+        """
         nft.load(wish.ruleset)
         if wish.bridges:
             sysctl.write("net/ipv4/ip_forward", "1")
-        changed = networkd.install(wish.units, networkd.UNITS)
-        for name in set(facts.bridges()) - set(wish.bridges):
-            if name.startswith(BRIDGE):
-                netlink.delete_link(name)
-        if changed:
-            networkd.reload()
+            sysctl.write("net/ipv6/conf/all/forwarding", "1")
+        gone = {name for name in facts.interfaces() if name.startswith(PREFIXES)} - set(wish.devices)
+        for name in sorted(gone | set(networkd.outdated(wish.units, networkd.UNITS))):
+            netlink.delete_link(name)
+        if networkd.install(wish.units, networkd.UNITS):
+            networkd.reload(networkd.UNITS)
+        self._resolvers = wish.resolvers
+        self._names.serve((LOOPBACK, *wish.zones))
 
     def power(self, action: Power) -> None:
         """Asks systemd."""
@@ -282,8 +340,8 @@ class RealMachine:
         return all(any(names_disk(wish, disk) for disk in found) for wish in wishes)
 
     def _uplinks(self, found: tuple[Address, ...]) -> list[Address]:
-        physical = {card.name for card in self.cards()}
-        return [address for address in found if address.wide and address.interface in physical]
+        names = {name for card in self.cards() for name in (card.name, *card.over)}
+        return [address for address in found if address.wide and address.interface in names]
 
 
 def _unprobed(disk: DiskFacts, links: Mapping[str, frozenset[str]], *, flash: bool = False) -> DataDisk:

@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flashvisor.api.types import ImageKind
-from flashvisor.errors import ImageNotUploadedError, NoApplianceError, NodeError, NotEnoughMemoryError
+from flashvisor.errors import (
+    ForeignDataError,
+    ImageNotUploadedError,
+    NoApplianceError,
+    NodeError,
+    NoSuchCardError,
+    NotEnoughMemoryError,
+)
 from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
-from flashvisor.node.network import plan_network
-from flashvisor.node.storage import DataDisk, find_disk, needs_format
+from flashvisor.model.wiring import is_card, uplink_mac, uplink_of
+from flashvisor.node.cards import resolve_cards
+from flashvisor.node.mirror import find_mirror
+from flashvisor.node.network import NetworkPlan, moves_uplink, plan_network
+from flashvisor.node.storage import DataDisk, find_disk, needs_format, on_disks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,7 +77,10 @@ class Desired:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What the server is and does now. `memory` in bytes; `mounted` holds storages' names, `images` SHA-256s."""
+    """What the server is and does now. `memory` in bytes; `mounted` holds storages' names, `images` SHA-256s.
+
+    `cards` are MAC addresses; none at all means that nobody looked.
+    """
 
     memory: int
     disks: tuple[DataDisk, ...]
@@ -76,11 +89,12 @@ class ServerFacts:
     running: frozenset[str]
     first_card: str | None
     api_port: int
+    cards: frozenset[str] = frozenset()
 
 
 def check_server(wish: Desired, facts: ServerFacts) -> list[NodeError]:
     """Returns every reason why this server cannot carry out the site; none if it can."""
-    found = [*_storage_errors(wish.site, facts), *_image_errors(wish, facts)]
+    found = [*_storage_errors(wish.site, facts), *_image_errors(wish, facts), *_card_errors(wish.site, facts)]
     guests = wish.site.guest.values()
     need = sum(parse_size(guest.memory) + GUEST_OVERHEAD for guest in guests)
     free = facts.memory - SERVER_RESERVE
@@ -109,6 +123,7 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
     """
     before, after = _guest_keys(current), _guest_keys(wish)
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    changed |= before.keys() & after.keys() & _moved(current, wish)
     # Right after boot, or after a restart of the agent, a running guest of the site is one that was found again.
     stops = facts.running & (changed | (facts.running - after.keys()))
     return [
@@ -121,11 +136,12 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
 
 
 def _storage_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
-    for name, storage in site.storage.items():
-        if name not in facts.mounted:
-            try:
-                needs_format(name, find_disk(name, storage, facts.disks))
-            except NodeError as error:
+    for name, storage in on_disks(site).items():
+        try:
+            _to_be_made(name, storage, facts.disks)
+        except NodeError as error:
+            # Of what is mounted only a mirror can get another disk.
+            if name not in facts.mounted or (storage.raid1 and isinstance(error, ForeignDataError)):
                 yield error
 
 
@@ -141,6 +157,21 @@ def _image_errors(wish: Desired, facts: ServerFacts) -> Iterator[NodeError]:
             yield NoApplianceError(what)
 
 
+def _card_errors(site: Site, facts: ServerFacts) -> Iterator[NodeError]:
+    if not facts.cards:
+        return
+    wishes = {f"network.{name}.uplink": net.uplink for name, net in site.network.items() if net.uplink}
+    wishes |= {"node.uplink.mac": site.node.uplink.mac} if site.node.uplink.mac else {}
+    for path, mac in wishes.items():
+        if is_card(mac) and mac not in facts.cards:
+            yield NoSuchCardError(f"{path}: this server has no card {mac}", evidence="\n".join(sorted(facts.cards)))
+    for name, bond in site.bond.items():
+        # A bond is there to outlive a card; without any it is nothing.
+        if not facts.cards & set(bond.cards):
+            what = f"bond.{name}.cards: this server has none of the cards {', '.join(bond.cards)}"
+            yield NoSuchCardError(what, evidence="\n".join(sorted(facts.cards)))
+
+
 def _guest_keys(desired: Desired | None) -> dict[str, object]:
     """All of a guest that cannot change while it runs."""
     if desired is None:
@@ -150,21 +181,48 @@ def _guest_keys(desired: Desired | None) -> dict[str, object]:
 
 
 def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, ...]) -> object:
-    domain = msgspec.structs.replace(guest, forwards=(), autostart=True, on_crash=OnCrash.RESTART)
+    # Forwards, firewall, rates and addresses that may be sent from are the server's rules: the guest runs on.
+    nics = tuple(msgspec.structs.replace(nic, rate_in=None, rate_out=None, spoofing=False) for nic in guest.nics)
+    domain = msgspec.structs.replace(
+        guest, forwards=(), firewall=None, nics=nics, autostart=True, on_crash=OnCrash.RESTART
+    )
     storage = guest_storage(desired.site, guest)
     return (
         domain,
         desired.images.get(guest.image),
         tuple(lease for lease in leases if lease.guest == name),
-        (storage, desired.site.storage.get(storage or "")),
+        resolve_cards(desired.site, name),
+        _bridge_macs(desired.site, guest),
+        storage,
         desired.site.node.name,
     )
+
+
+def _bridge_macs(site: Site, guest: Guest) -> tuple[str, ...]:
+    """A bridge that gets another address is made anew, and its ports with it."""
+    uplinks = (uplink_of(site, site.network[nic.network]) for nic in guest.nics if not site.network[nic.network].subnet)
+    return tuple(uplink_mac(site, uplink) for uplink in uplinks if uplink)
+
+
+def _moved(current: Desired | None, wish: Desired | None) -> set[str]:
+    """Guests of both sites whose storage, by the same name, is other disks now."""
+    before, after = _storages(current), _storages(wish)
+    moved = {name for name in before.keys() & after.keys() if not _same(before[name], after[name])}
+    guests = wish.site.guest.items() if wish else ()
+    return {name for name, guest in guests if wish and guest_storage(wish.site, guest) in moved}
+
+
+def _same(one: Storage, other: Storage | None) -> bool:
+    """Whether two tables mean the same data: a mirror stays what it is while one of its halves stays."""
+    if other is not None and one.raid1 is not None and other.raid1 is not None:
+        return bool(set(one.raid1) & set(other.raid1))
+    return one == other
 
 
 def _unmounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
     before, after = _storages(current), _storages(wish)
     for name in sorted(facts.mounted & before.keys()):
-        if before[name] != after.get(name):
+        if not _same(before[name], after.get(name)):
             yield Action(Verb.UNMOUNT, name, "its data stay as they are")
 
 
@@ -173,13 +231,30 @@ def _mounts(current: Desired | None, wish: Desired | None, facts: ServerFacts) -
     for name, storage in _storages(wish).items():
         if name in facts.mounted and before.get(name, storage) == storage:
             continue
+        if storage.nfs is not None:
+            yield Action(Verb.MOUNT, name, f"{storage.nfs} by NFS")
+            continue
         try:
-            disk = find_disk(name, storage, facts.disks)
-            if needs_format(name, disk):
-                yield Action(Verb.FORMAT, name, f"{disk.device} is blank ({show_size(disk.size)}) and becomes ext4")
+            what, where = _to_be_made(name, storage, facts.disks)
         except NodeError:
             continue  # `check_server` has the words for it
-        yield Action(Verb.MOUNT, name, disk.device)
+        if what:
+            yield Action(Verb.FORMAT, name, what)
+        yield Action(Verb.MOUNT, name, where)
+
+
+def _to_be_made(name: str, storage: Storage, disks: tuple[DataDisk, ...]) -> tuple[str, str]:
+    """What becomes of a storage's blank disks, in words ("" if nothing does), and which devices it is on."""
+    if storage.raid1 is None:
+        disk = find_disk(name, storage, disks)
+        blank = f"{disk.device} is blank ({show_size(disk.size)}) and becomes ext4"
+        return blank if needs_format(name, disk) else "", disk.device
+    found = find_mirror(name, storage.raid1, disks)
+    blanks = " and ".join(f"{disk.device} ({show_size(disk.size)})" for disk in found.blanks)
+    where = " and ".join(disk.device for disk in (*found.members, *found.blanks))
+    if found.is_new:
+        return f"{blanks} are blank and become a mirror with ext4", where
+    return f"{blanks} is blank and becomes a half of the mirror" if blanks else "", where
 
 
 def _storages(desired: Desired | None) -> dict[str, Storage]:
@@ -187,13 +262,17 @@ def _storages(desired: Desired | None) -> dict[str, Storage]:
 
 
 def _network(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> Iterator[Action]:
-    def texts(desired: Desired | None) -> object:
+    def planned(desired: Desired | None) -> NetworkPlan:
         site = desired.site if desired else None
         return plan_network(site, api_port=facts.api_port, first_card=facts.first_card)
 
-    if current is None or texts(current) != texts(wish):
-        names = ", ".join(sorted(wish.site.network)) if wish else ""
-        yield Action(Verb.CONFIGURE, NETWORKS, names or "uplink and firewall only")
+    before, after = planned(current), planned(wish)
+    if current is None or before != after:
+        detail = ", ".join(sorted(wish.site.network)) if wish else ""
+        detail = detail or "uplink and firewall only"
+        if moves_uplink(before, after):
+            detail += "; the way to the server itself changes"
+        yield Action(Verb.CONFIGURE, NETWORKS, detail)
 
 
 def _starts(

@@ -24,6 +24,7 @@ from typing import Protocol as Contract
 from flashvisor.host.clock import monotonic
 from flashvisor.model.names import assign_addresses
 from flashvisor.model.site import Protocol
+from flashvisor.model.wiring import port_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,11 +46,12 @@ class Target:
 
 
 def target_of(site: Site, name: str) -> Target | None:
-    """Returns where a guest of the site answers; None if it has no network card. Pure."""
-    first = next((lease for lease in assign_addresses(site) if (lease.guest, lease.index) == (name, 0)), None)
+    """Returns where a guest of the site answers; None if it has no card in a subnet of the server's. Pure."""
+    first = next((lease for lease in assign_addresses(site) if lease.guest == name), None)
     if first is None:
         return None
-    ports = (forward.to for forward in site.guest[name].forwards if forward.protocol is Protocol.TCP)
+    forwards = (forward for forward in site.guest[name].forwards if forward.protocol is Protocol.TCP)
+    ports = (forward.to or port_range(forward.port)[0] for forward in forwards)
     return Target(str(first.address), next(ports, None))
 
 

@@ -44,6 +44,11 @@ class Problems:
         if found and words:
             self._say(f"flashvisor: {words}")
 
+    def clear_those(self, beginning: str) -> None:
+        """Takes all problems back whose subject begins like that."""
+        with self._lock:
+            self._found = {about: text for about, text in self._found.items() if not about.startswith(beginning)}
+
     def about(self, about: str) -> str:
         """Returns the problem with one thing, or ""."""
         return self._found.get(about, "")

@@ -38,6 +38,7 @@ from flashvisor.node.guestfiles import Places
 from flashvisor.node.images import ImageStore, Library
 from flashvisor.node.inforce import desired_of, read_in_force, write_in_force
 from flashvisor.node.plan import NETWORKS, Action, Desired, ServerFacts, Verb, check_server, missing_images, plan
+from flashvisor.node.storage import single_disks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,6 +130,11 @@ class Reconciler:
         return self._phase is Phase.WAITING
 
     @property
+    def changing(self) -> bool:
+        """Whether a change is under way."""
+        return self._lock.locked()
+
+    @property
     def due(self) -> float | None:
         """When `tick` has something to do, on the monotonic clock; None if never."""
         return self._deadline
@@ -150,7 +156,9 @@ class Reconciler:
         if wish is None or not wish.site.storage:
             return True
         with self._change("the start of the storage", wait=True):
-            self._hands.machine.wait_for_disks(wish.site.storage.values(), limit)
+            self._hands.machine.wait_for_disks(single_disks(wish.site.storage.values()), limit)
+            if any(storage.nfs for storage in wish.site.storage.values()):
+                self._hands.machine.wait_for_uplink(limit)
             actions = [Action(Verb.MOUNT, name) for name in wish.site.storage]
             carry_out(actions, wish, self._hands, strict=False)
             self._library(wish).sweep()
@@ -263,6 +271,16 @@ class Reconciler:
         if now is None:
             return SiteReport(generation=0, site_toml="", confirmed=True)
         return SiteReport(generation=now.config.generation, site_toml=now.config.site_toml, confirmed=not self.waiting)
+
+    @contextmanager
+    def standing_still(self, why: str) -> Iterator[Desired | None]:
+        """Keeps everybody from changing what the server runs; yields the site in force.
+
+        Raises:
+            BusyError: a change is under way.
+        """
+        with self._change(why):
+            yield self._wish()
 
     def tick(self) -> None:
         """Takes the unconfirmed site back if its time is up. Waits for a change that is under way."""

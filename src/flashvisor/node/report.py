@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from flashvisor.node.problems import Problems
     from flashvisor.node.reconcile import Reconciler
     from flashvisor.node.state import Generation, NodeState
+    from flashvisor.node.storagekeeper import StorageKeeper
     from flashvisor.node.timeline import Timeline
     from flashvisor.node.wearkeeper import WearKeeper
 
@@ -63,6 +64,7 @@ class Sources:
     problems: Problems
     state: NodeState
     wear: WearKeeper
+    storages: StorageKeeper
 
 
 def node_report(sources: Sources) -> NodeReport:
@@ -89,6 +91,7 @@ def node_report(sources: Sources) -> NodeReport:
         problems=tuple(problems),
         flash_bytes_written=sources.machine.flash_bytes_written() or 0,
         flash=flash,
+        storages=sources.storages.reports(),
     )
 
 
@@ -160,7 +163,7 @@ def guest_report(name: str, desired: Desired, record: Record, state: GuestState 
         cpus=guest.cpus,
         memory=parse_size(guest.memory),
         addresses=tuple(str(lease.address) for lease in leases),
-        forwards=tuple(f"{each.protocol}/{each.port} -> {target}:{each.to}" for each in guest.forwards),
+        forwards=tuple(f"{each.protocol}/{each.port} -> {target}:{each.to or each.port}" for each in guest.forwards),
         started=record.started,
         answered=record.answered,
         restarts=record.restarts,
@@ -209,7 +212,7 @@ def _nics(machine: Machine) -> tuple[Nic, ...]:
             mac=card.mac,
             up=card.up,
             driver=card.driver,
-            addresses=tuple(address.text for address in found if address.interface == card.name),
+            addresses=tuple(address.text for address in found if address.interface in (card.name, *card.over)),
         )
         for card in machine.cards()
     )

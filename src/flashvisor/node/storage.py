@@ -14,16 +14,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ForeignDataError, NoDataDiskError
+from flashvisor.model.names import guest_storage
+from flashvisor.model.site import Storage
 from flashvisor.model.size import show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from flashvisor.host.blkid import Signature
-    from flashvisor.model.site import Storage
+    from flashvisor.model.site import Site
 
-FILESYSTEM = "ext4"
-MOUNT_OPTIONS = "noatime,nodev,nosuid,noexec,errors=remount-ro"
+FILESYSTEM = "ext4"  # what blank disks get
+MEMBER = "linux_raid_member"  # libblkid's word for a half of a mirror
+XFS = "xfs"  # taken where its owner gave it our label; the server carries no tool that makes or mends it
+MOUNT_OPTIONS = {
+    FILESYSTEM: "noatime,nodev,nosuid,noexec,errors=remount-ro",
+    XFS: "noatime,nodev,nosuid,noexec",
+}
 LABEL_PREFIX = "fv-"
 LABEL_LIMIT = 16  # bytes, ext4's s_volume_name
 
@@ -54,6 +61,37 @@ def storage_label(name: str) -> str:
     return f"{label[:9]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def mirror_label(disk: DataDisk) -> str:
+    """Returns the name of the mirror of ours that a disk is a half of; "" if it is none."""
+    signature = disk.signature
+    if signature is None or signature.kind != MEMBER:
+        return ""
+    # mdadm writes HOST:NAME where a host is known.
+    label = signature.label.rpartition(":")[2]
+    return label if label.startswith(LABEL_PREFIX) else ""
+
+
+def single_disks(storages: Iterable[Storage]) -> tuple[Storage, ...]:
+    """Returns a wish for each disk that storages name: two for a mirror, none for what is on the network."""
+    found: list[Storage] = []
+    for each in storages:
+        if each.raid1 is not None:
+            found += [Storage(serial=serial) for serial in each.raid1]
+        elif each.nfs is None:
+            found.append(each)
+    return tuple(found)
+
+
+def kind_of(disk: DataDisk) -> str:
+    """Returns which file system to mount a disk as; a blank one has just got ours."""
+    return disk.signature.kind if disk.signature else FILESYSTEM
+
+
+def on_disks(site: Site) -> dict[str, Storage]:
+    """Returns the storages that are disks of the server; the others are on the network."""
+    return {name: storage for name, storage in site.storage.items() if storage.nfs is None}
+
+
 def find_disk(name: str, wish: Storage, disks: Sequence[DataDisk]) -> DataDisk:
     """Returns the disk that a storage names by serial number or device.
 
@@ -82,7 +120,7 @@ def needs_format(name: str, disk: DataDisk) -> bool:
     """
     label = storage_label(name)
     signature = disk.signature
-    if signature is not None and (signature.kind, signature.label) == (FILESYSTEM, label):
+    if signature is not None and signature.kind in MOUNT_OPTIONS and signature.label == label:
         return False
     if signature is None and disk.blank:
         return True
@@ -104,12 +142,30 @@ def use_of(disk: DataDisk) -> str:
     signature = disk.signature
     if signature is None:
         return "empty" if disk.blank else "foreign data"
-    ours = signature.kind == FILESYSTEM and signature.label.startswith(LABEL_PREFIX)
+    if half := mirror_label(disk):
+        return f"storage {half.removeprefix(LABEL_PREFIX)}, half of a mirror"
+    ours = signature.kind in MOUNT_OPTIONS and signature.label.startswith(LABEL_PREFIX)
     return f"storage {signature.label.removeprefix(LABEL_PREFIX)}" if ours else "foreign data"
+
+
+def storages_of(site: Site, guest: str, places: Mapping[str, str], path: str = "") -> frozenset[str]:
+    """Returns the storages that a guest cannot do without.
+
+    Args:
+        site: A site that has the guest.
+        guest: Its name.
+        places: Where the storages are mounted, by name.
+        path: A file of the guest that failed; the storage that it is on counts as well.
+    """
+    own = guest_storage(site, site.guest[guest])
+    failed = {name for name, place in places.items() if path.startswith(f"{place}/")}
+    return frozenset(failed | (places.keys() & {own}))
 
 
 def names_disk(wish: Storage, disk: DataDisk) -> bool:
     """Tells whether a storage means a disk, by its serial number or one of its names under /dev."""
+    if wish.raid1 is not None:
+        return disk.serial in wish.raid1
     if wish.serial is not None:
         return disk.serial == wish.serial
     return wish.device in disk.names

@@ -109,6 +109,9 @@ def test_only_guests_that_start_and_have_a_card_are_expected_to_answer() -> None
     guest = '[guest.{0}]\nimage = "i"\nmemory = "64MiB"\n'
     site = parse_site(
         'schema = 1\nnode = { name = "alpha" }\n[image.i]\nfile = "i"\n'
+        + '[network.n]\nsubnet = "10.1.0.0/24"\n[network.b]\nkind = "bridge"\nuplink = "52:54:00:00:00:01"\n'
+        + guest.format("bridged")
+        + 'nics = [{ network = "b" }]\n'
         + guest.format("quiet")
         + guest.format("off")
         + 'autostart = false\nnics = [{ network = "n" }]\n'

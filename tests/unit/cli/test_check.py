@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,36 @@ def test_says_in_one_line_what_each_thing_is(site_file: Path) -> None:
     assert "64 MiB, 1 CPU, 10.77.0.10 in inside, tcp 8080 leads to 80" in lines[5]
     assert "disk 2 GiB" in lines[6]
     assert lines[-1] == f"{site_file} is right."
+
+
+def test_says_what_a_network_hangs_on(site_file: Path) -> None:
+    networks = (
+        '[network.lan]\nkind = "bridge"\nuplink = "52:54:00:00:00:01"\nvlan = 20\n'
+        '[network.shut]\nkind = "isolated"\nsubnet = "10.79.0.0/24"\nsubnet6 = "fd00:79::/64"\n'
+    )
+    site_file.write_text(site_file.read_text() + networks)
+    lines = CliRunner().invoke(check.command, [str(site_file)], catch_exceptions=False).output.splitlines()
+    found = [line.split(maxsplit=2)[2] for line in lines if line.startswith("network ")]
+    assert found == [
+        "10.77.0.0/24, server 10.77.0.1, NAT",
+        "bridge on 52:54:00:00:00:01, VLAN 20",
+        "10.79.0.0/24 and fd00:79::/64, server 10.79.0.1, no way out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('serial = "S1"', "the disk with serial S1"),
+        ('device = "/dev/sdb"', "/dev/sdb"),
+        ('raid1 = ["S1", "S2"]', "a mirror of the disks with serials S1 and S2"),
+        ('nfs = "nas.example:/vm"', "NFS: nas.example:/vm"),
+    ],
+)
+def test_says_what_a_storage_is(site_file: Path, table: str, words: str) -> None:
+    site_file.write_text(re.sub(r'(?<=\[storage.main\]\n)serial = ".*"', table, site_file.read_text()))
+    result = CliRunner().invoke(check.command, [str(site_file)], catch_exceptions=False)
+    assert result.output.splitlines()[1].split(maxsplit=2)[2] == words
 
 
 def test_says_it_as_json_too(site_file: Path) -> None:

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.usefixtures("sim")
 
 def test_node_show(flashvisor: Callable[..., Ran]) -> None:
     ran = flashvisor("node", "show")
+    assert ["main", "full", "16", "GiB", "0", "B", "db", "(waits),", "web"] in [
+        line.split() for line in ran.stdout.splitlines()
+    ]
     assert ran.status == 0
     for words in ("generation 3, NOT CONFIRMED", "1 h 01 min", "1.5 GiB free of 2 GiB", "no watchdog", "eno1", "data0"):
         assert words in ran.stdout

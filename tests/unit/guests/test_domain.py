@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashvisor.guests.domain import Bios, Disk, DiskFormat, DomainSpec, domain_xml
+from flashvisor.guests.domain import Bios, Card, Disk, DiskFormat, DomainSpec, domain_xml
 from unit.guests.golden_specs import GOLDEN, SPECS
 
 DEVICES = Path(__file__).parents[3] / "src/flashvisor/image/recipe/qemu-devices.mak"
@@ -87,6 +87,13 @@ def test_nesting_is_off_unless_wanted() -> None:
     assert tree_of(replace(spec, nested=True)).findall("cpu/feature") == []
 
 
+@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.disks])
+def test_a_disk_that_fails_pauses_the_guest_whatever_fails(name: str) -> None:
+    drivers = devices(SPECS[name]).findall("disk/driver")
+    assert drivers
+    assert {(each.get("error_policy"), each.get("rerror_policy")) for each in drivers} == {("stop", "stop")}
+
+
 def test_the_first_disk_starts_and_the_seed_never_does() -> None:
     assert [disk.find("boot") is not None for disk in devices(SPECS["uefi-full"]).iter("disk")] == [True, False, False]
     only_seed = replace(SPECS["uefi-full"], disks=())
@@ -128,3 +135,23 @@ def test_text_cannot_leave_its_place(text: str) -> None:
     source = tree.find("devices/serial/source")
     assert source is not None
     assert source.attrib["path"] == f"/run/{text}"
+
+
+def vlan_of(card: Card) -> ET.Element | None:
+    return devices(replace(next(iter(SPECS.values())), cards=(card,))).find("interface/vlan")
+
+
+def test_a_card_in_a_vlan_gets_it_without_a_tag() -> None:
+    assert vlan_of(Card("ub-lan", "52:54:00:00:00:01", "tap-a-0")) is None
+    found = vlan_of(Card("ub-lan", "52:54:00:00:00:01", "tap-a-0", vlan=20))
+    assert found is not None
+    assert (found.attrib, [tag.attrib for tag in found]) == ({}, [{"id": "20"}])
+
+
+@pytest.mark.parametrize(("own", "native"), [(None, "1"), (20, "20")])
+def test_a_trunk_has_its_own_network_untagged_and_the_others_with_tags(own: int | None, native: str) -> None:
+    found = vlan_of(Card("ub-lan", "52:54:00:00:00:01", "tap-a-0", vlan=own, trunk=(30, 40)))
+    assert found is not None
+    assert found.attrib == {"trunk": "yes"}
+    tags = [tag.attrib for tag in found]
+    assert tags == [{"id": native, "nativeMode": "untagged"}, {"id": "30"}, {"id": "40"}]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flashvisor.guests.domain import Bios, DomainSpec
+from flashvisor.guests.driver import DiskFault
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from sim.drivercontract import DriverContract, Rig
@@ -30,7 +31,7 @@ class TestFake(DriverContract):
     @pytest.fixture
     def rig(self) -> Rig:
         driver = FakeDriver()
-        return Rig(driver, SPEC, driver.crash, lambda: driver)
+        return Rig(driver, SPEC, driver.crash, lambda: driver, driver.fail_disk)
 
 
 class TestLibvirtOnASimulator(DriverContract):
@@ -43,7 +44,10 @@ class TestLibvirtOnASimulator(DriverContract):
             drivers.append(LibvirtDriver(libvirt=sim))
             return drivers[-1]
 
+        def fail_disk(name: str, fault: DiskFault) -> None:
+            sim.fail_disk(name, fault.path, "enospc" if fault.full else "message")
+
         # libvirt tells a panic twice: as a crash, and as the stop that follows (on_crash = destroy).
-        yield Rig(drivers[0], SPEC, lambda name: sim.end(name, (8, 0), (5, 2)), again)
+        yield Rig(drivers[0], SPEC, lambda name: sim.end(name, (8, 0), (5, 2)), again, fail_disk)
         for driver in drivers:
             driver.close()

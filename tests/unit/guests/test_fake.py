@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flashvisor.errors import GuestStateError, HypervisorError
-from flashvisor.guests.driver import GuestEvent
+from flashvisor.guests.driver import DiskFault, GuestEvent
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.model.guest import GuestState
 from unit.guests.golden_specs import SPECS
@@ -70,3 +70,14 @@ def test_guests_are_told_apart() -> None:
         driver.start(replace(SPEC, name="other"))
         driver.crash(SPEC.name)
         assert driver.domains() == {"other": GuestState.RUNNING}
+
+
+def test_a_disk_may_fail_again_after_each_resume() -> None:
+    driver = FakeDriver()
+    driver.start(SPEC)
+    driver.fail_disk(SPEC.name, DiskFault("/disk"), again=True)
+    driver.resume(SPEC.name)
+    assert driver.stalled() == {SPEC.name}
+    driver.mend_disk(SPEC.name)
+    driver.resume(SPEC.name)
+    assert driver.domains() == {SPEC.name: GuestState.RUNNING}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flashvisor.errors import GuestStateError, HypervisorError, ToolMissingError
-from flashvisor.guests.driver import GuestEvent
+from flashvisor.guests.driver import DiskFault, GuestEvent
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from flashvisor.model.guest import GuestState
 from sim.drivercontract import listen, until
@@ -138,7 +138,28 @@ def test_an_unknown_event_changes_nothing(sim: LibvirtSim, driver: LibvirtDriver
     sim.post(domain, 99, 0)
     sim.post(domain, 0, 0)
     sim.post(domain, 3, 2)
-    assert events.get(timeout=PATIENCE) == GuestEvent(SPEC.name, GuestState.PAUSED, "a disk of it failed or is full")
+    words = "a disk of it failed or is full"
+    assert events.get(timeout=PATIENCE) == GuestEvent(SPEC.name, GuestState.PAUSED, words, DiskFault())
+
+
+def test_an_error_of_before_is_not_the_cause_of_a_later_pause(sim: LibvirtSim, driver: LibvirtDriver) -> None:
+    events = listen(driver)
+    driver.start(SPEC)
+    sim.fail_disk(SPEC.name, "/d/a", "enospc")
+    sim.fail_disk(SPEC.name, "/d/b", "enospc")  # a second request fails while it is paused already
+    assert until(events, GuestState.PAUSED)[-1].fault == DiskFault("/d/a", full=True)
+    driver.resume(SPEC.name)
+    until(events, GuestState.RUNNING)
+    sim.post(sim.domains[SPEC.name], 3, 0)
+    assert until(events, GuestState.PAUSED)[-1].fault is None
+
+
+def test_an_error_that_the_guest_hears_of_itself_does_not_pause_it(sim: LibvirtSim, driver: LibvirtDriver) -> None:
+    events = listen(driver)
+    driver.start(SPEC)
+    sim.fail_disk(SPEC.name, "/d/a", "message", action=2)
+    sim.post(sim.domains[SPEC.name], 3, 2)  # paused for another error, of which nothing was told
+    assert until(events, GuestState.PAUSED)[-1].fault == DiskFault()
 
 
 def test_the_end_of_an_old_connection_is_not_the_end_of_the_new(sim: LibvirtSim, driver: LibvirtDriver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Any
 
 import msgspec
@@ -77,6 +77,13 @@ def test_cards_by_dhcp_and_with_fixed_addresses() -> None:
             },
         },
     }
+
+
+def test_a_fixed_ipv6_address_stands_beside_dhcp_or_the_other_fixed_one() -> None:
+    six = IPv6Interface("fd00::5/64")
+    cards = read(CloudInit(), replace(DHCP, address6=six), replace(FIXED, address6=six))["network-config"]["ethernets"]
+    assert cards["card0"] == {"match": {"macaddress": DHCP.mac}, "dhcp4": True, "addresses": ["fd00::5/64"]}
+    assert cards["card1"]["addresses"] == ["10.1.0.5/24", "fd00::5/64"]
 
 
 def test_named_key_files_are_a_bug_here() -> None:

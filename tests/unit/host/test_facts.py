@@ -35,10 +35,23 @@ def test_only_physical_ethernet_cards_count(tmp_path: Path) -> None:
     assert facts.cards(tmp_path) == (facts.Card(name="eth0", mac="52:54:00:00:00:01", up=True, driver="igb"),)
 
 
-def test_bridges(tmp_path: Path) -> None:
+def test_interfaces(tmp_path: Path) -> None:
     (tmp_path / "sys/class/net/br-inside/bridge").mkdir(parents=True)
     (tmp_path / "sys/class/net/eth0").mkdir()
-    assert facts.bridges(tmp_path) == ("br-inside",)
+    put(tmp_path, "sys/class/net/bonding_masters", "bo-lan\n")
+    assert facts.interfaces(tmp_path) == ("br-inside", "eth0")
+
+
+def test_a_card_in_a_bond_keeps_its_own_address_and_knows_what_is_over_it(tmp_path: Path) -> None:
+    for name in ("eth0", "bo-lan", "ub-lan", "uv-7"):
+        put(tmp_path, f"sys/class/net/{name}/address", "52:54:00:00:00:01\n")
+        put(tmp_path, f"sys/class/net/{name}/type", "1\n")
+    put(tmp_path, "sys/class/net/eth0/bonding_slave/perm_hwaddr", "52:54:00:00:00:02\n")
+    (tmp_path / "sys/class/net/eth0/device").mkdir()
+    for below, above in (("eth0", "bo-lan"), ("bo-lan", "ub-lan"), ("ub-lan", "uv-7")):
+        (tmp_path / f"sys/class/net/{below}/upper_{above}").symlink_to(f"../{above}")
+    card = facts.cards(tmp_path)[0]
+    assert (card.mac, card.over) == ("52:54:00:00:00:02", ("bo-lan", "ub-lan", "uv-7"))
 
 
 def test_only_neighbours_that_answered(tmp_path: Path) -> None:

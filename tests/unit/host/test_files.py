@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from flashvisor.errors import NoSpaceError
+from flashvisor.errors import DeviceFaultyError, NoSpaceError
 from flashvisor.host import files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_write_atomic_replaces_and_sets_the_mode(tmp_path: Path) -> None:
@@ -93,6 +91,20 @@ def test_space_is_asked_for_where_the_directory_will_be(tmp_path: Path) -> None:
     files.need_space(tmp_path / "not" / "there" / "yet", 1, "a test")
     with pytest.raises(NoSpaceError, match=r"a test needs .* MiB on .*, and .* MiB are free"):
         files.need_space(tmp_path / "not", 1 << 60, "a test")
+
+
+def test_some_space_may_have_to_stay_free(tmp_path: Path) -> None:
+    files.need_space(tmp_path, 1, "a test", keep=lambda size: size // (1 << 20))
+    with pytest.raises(NoSpaceError, match="must stay so") as caught:
+        files.need_space(tmp_path, 1, "a test", keep=lambda size: size, advice="Make room.")
+    assert caught.value.next_step == "Make room."
+
+
+def test_a_disk_that_runs_full_or_fails_is_told_in_our_words(tmp_path: Path) -> None:
+    with pytest.raises(NoSpaceError, match=f"a test: {tmp_path} ran full"), files.on_disk(tmp_path, "a test"):
+        Path("/dev/full").write_bytes(b"x")
+    with pytest.raises(DeviceFaultyError, match="Read-only file system"), files.on_disk(tmp_path, "a test"):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def test_a_large_file_takes_its_place_whole(tmp_path: Path) -> None:

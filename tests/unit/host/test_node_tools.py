@@ -104,9 +104,40 @@ def test_networkd_files_are_made_exactly_ours(tmp_path: Path) -> None:
     assert networkd.install(wish, tmp_path)
     assert networkd.installed(tmp_path) == wish
     assert (tmp_path / "80-theirs.network").exists()
-    assert not networkd.install(wish, tmp_path)
     with pytest.raises(RuntimeError):
         networkd.install({"80-theirs.network": ""}, tmp_path)
+
+
+def test_networkd_reads_what_it_was_not_told_of_the_last_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wish = {"50-fv-inside.network": "b"}
+    assert networkd.install(wish, tmp_path)
+    assert networkd.install(wish, tmp_path), "the agent may have been killed between writing and reloading"
+    FakeTools(tmp_path, monkeypatch).add("systemctl")
+    networkd.reload(tmp_path)
+    assert not networkd.install(wish, tmp_path)
+
+
+def test_interfaces_that_change_are_named(tmp_path: Path) -> None:
+    old = {
+        "30-fv-bo-lan.netdev": "[NetDev]\nName=bo-lan\nKind=bond\n",
+        "33-fv-uv-7.netdev": "# On Name=bo-lan\n[NetDev]\nName=uv-7\nKind=vlan\n",
+        "50-fv-br-a.netdev": "[NetDev]\nName=br-a\nKind=bridge\n",
+        "50-fv-br-a.network": "[Match]\nName=br-a\n",
+    }
+    networkd.install(old, tmp_path)
+    assert networkd.outdated(old, tmp_path) == ()
+    new = old | {"33-fv-uv-7.netdev": old["33-fv-uv-7.netdev"].replace("bo-lan", "ub-lan"), "50-fv-br-a.network": ""}
+    del new["30-fv-bo-lan.netdev"]
+    assert networkd.outdated(new, tmp_path) == ("bo-lan", "uv-7")
+
+
+def test_name_servers_of_the_uplinks(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert networkd.resolvers(state) == ()
+    state.write_text(
+        "# This is private data. Do not parse.\nOPER_STATE=routable\nDNS=192.0.2.53#dns.example 2001:db8::53\n"
+    )
+    assert networkd.resolvers(state) == ("192.0.2.53", "2001:db8::53")
 
 
 def test_a_kernel_parameter_is_written_only_when_it_differs(tmp_path: Path) -> None:
@@ -204,7 +235,7 @@ def test_systemctl_needs_no_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     tools = FakeTools(tmp_path, monkeypatch)
     tools.add("systemctl")
     systemd.power(systemd.Power.POWEROFF)
-    networkd.reload()
+    networkd.reload(tmp_path)
     assert tools.calls().splitlines() == [
         "--no-block --job-mode=replace-irreversibly start poweroff.target",
         "reload-or-restart systemd-networkd.service",

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from flashvisor.model.names import (
     assign_addresses,
+    bridge_mac,
     bridge_name,
     derive_mac,
     gateway,
     guest_storage,
     guest_uuid,
+    link_local,
     nic_mac,
     tap_name,
 )
@@ -42,6 +44,8 @@ def test_derived_names_never_change() -> None:
     assert str(guest_uuid("alpha", "hello")) == "ad0333ab-03d4-5703-b52e-557ed9ed059a"
     assert tap_name("hello", 0) == "tap-hello-0"
     assert bridge_name("inside") == "br-inside"
+    assert bridge_mac("alpha", "inside") == "52:54:00:9e:35:46"
+    assert str(link_local("52:54:00:9e:35:46")) == "fe80::5054:ff:fe9e:3546"
 
 
 def test_the_site_files_mac_wins() -> None:
@@ -90,7 +94,7 @@ def test_given_addresses_are_kept() -> None:
 @given(st.dictionaries(names, st.integers(1, 4), min_size=1, max_size=12), st.integers(24, 26))
 def test_addresses_are_distinct_hosts_of_the_subnet(guests: dict[str, int], prefix: int) -> None:
     network = Network(subnet=f"10.77.0.0/{prefix}")
-    wish = site({name: (Nic(network="inside"),) * count for name, count in guests.items()}, network.subnet)
+    wish = site({name: (Nic(network="inside"),) * count for name, count in guests.items()}, f"10.77.0.0/{prefix}")
     leases = assign_addresses(wish)
     addresses = [lease.address for lease in leases]
     own = gateway(network)

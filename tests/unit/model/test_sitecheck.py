@@ -104,12 +104,42 @@ def test_a_right_site_passes() -> None:
         (
             site(network="[storage.b]", web=ON_MAIN, db=ON_MAIN),
             WrongTypeError,
-            "exactly one of serial and device, got neither",
+            "exactly one of serial, device, raid1 and nfs, got none",
         ),
         (
             site(network='[storage.b]\nserial = "b"\ndevice = "/dev/b"', web=ON_MAIN, db=ON_MAIN),
             WrongTypeError,
-            "got both",
+            "got serial and device",
+        ),
+        (
+            site(network='[storage.b]\nserial = "b"\nnfs = "nas:/vm"', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "got serial and nfs",
+        ),
+        (
+            site(network='[storage.b]\nraid1 = ["a", "a"]', web=ON_MAIN, db=ON_MAIN),
+            ConflictError,
+            'storage.b and storage.b both want the disk "a"',
+        ),
+        (
+            site(network='[storage.b]\nraid1 = ["a", "data0"]', web=ON_MAIN, db=ON_MAIN),
+            ConflictError,
+            'both want the disk "data0"',
+        ),
+        (
+            site(network='[storage.b]\nraid1 = ["a", " "]', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "storage.b.raid1: expected two serial numbers",
+        ),
+        (
+            site(network='[storage.b]\nnfs = "nas.example"', web=ON_MAIN, db=ON_MAIN),
+            WrongTypeError,
+            "storage.b.nfs: expected HOST:/PATH",
+        ),
+        (
+            site(network='[storage.b]\nnfs = "nas:/vm"\n[storage.c]\nnfs = "nas:/vm"', web=ON_MAIN, db=ON_MAIN),
+            ConflictError,
+            'both want the export "nas:/vm"',
         ),
         (
             site(network='[storage.b]\nserial = "data0"', web=ON_MAIN, db=ON_MAIN),
@@ -153,6 +183,204 @@ def test_each_rule_refuses_what_breaks_it(text: str, kind: type[SiteError], mess
     assert type(caught.value) is kind
     assert message in caught.value.what
     assert "more" not in caught.value.what, caught.value.evidence
+
+
+MAC, MAC2 = "52:54:00:00:00:01", "52:54:00:00:00:02"
+BOND = f'[bond.lan]\ncards = ["{MAC}", "{MAC2}"]\n'
+SIX = '[network.six]\nsubnet = "10.6.0.0/24"\nsubnet6 = "fd00:6::/64"\n'
+LAN = '[network.lan]\nkind = "bridge"\n'
+ON_MAC = f'uplink = {{ mac = "{MAC}" }}'
+ON_SIX = 'nics = [{{ network = "six", address6 = "{}" }}]'
+ON_LAN = 'nics = [{{ network = "lan", {} }}]'
+WITH = 'nics = [{{ network = "inside" }}]\n{}'
+
+
+def test_a_site_with_networks_of_every_kind_passes() -> None:
+    check(
+        site(
+            uplink='uplink = { bond = "lan", vlan = 7, address6 = "2001:db8::5/64", gateway6 = "fe80::1" }',
+            network=f'{BOND}{SIX}{LAN}vlan = 20\n[network.tagged]\nkind = "bridge"\nuplink = "52:54:00:00:00:03"\n',
+            db='nics = [{ network = "lan", trunk = [30], rate_in = "1 Gbit/s" },'
+            '{ network = "six", address6 = "fd00:6::5" }]'
+            '\nforwards = [{ port = "9000-9010", from = "192.0.2.0/24" }, { port = 22 }]'
+            '\nfirewall = [{ allow = "tcp", port = 22, from = ["2001:db8::/32"] }, { allow = "icmp" }]',
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        (site(network='[network.b]\nkind = "nat"'), WrongTypeError, "network.b.subnet is missing"),
+        (
+            site(network='[network.b]\nkind = "nat"\nnat = true\nsubnet = "10.1.0.0/24"'),
+            WrongTypeError,
+            "network.b.nat: expected one of kind and nat, got both",
+        ),
+        (
+            site(uplink=ON_MAC, network=f'{LAN}subnet = "10.1.0.0/24"'),
+            WrongTypeError,
+            "network.lan.subnet: expected only",
+        ),
+        (
+            site(network='[network.b]\nsubnet = "10.1.0.0/24"\nvlan = 20'),
+            WrongTypeError,
+            "network.b.vlan: expected only",
+        ),
+        (site(network=LAN), UnknownReferenceError, "network.lan.uplink: expected a card or a bond"),
+        (site(network=f'{LAN}uplink = "lam"'), UnknownReferenceError, 'network.lan.uplink: no bond "lam"'),
+        (site(network=f'{LAN}uplink = "52:54:00"'), WrongTypeError, "network.lan.uplink: expected a MAC address"),
+        (
+            site(network=f'{BOND}{LAN}uplink = "{MAC2}"'),
+            ConflictError,
+            "the card 52:54:00:00:00:02 belongs to bond.lan",
+        ),
+        (
+            site(network=SIX.replace("/64", "/48")),
+            WrongTypeError,
+            "network.six.subnet6: expected an IPv6 subnet of /64",
+        ),
+        (site(network=SIX.replace("fd00:6::", "fe80::")), WrongTypeError, "expected an IPv6 subnet of /64"),
+        (site(network=SIX.replace("fd00:6::", "six")), WrongTypeError, 'got "six/64"'),
+        (
+            site(network=SIX + SIX.replace("six", "b").replace("10.6", "10.7")),
+            ConflictError,
+            "network.b.subnet6: fd00:6::/64 overlaps with network.six",
+        ),
+        (site(network='[network.b]\nsubnet = "10.1.0.0/24"\ndns = ["ns"]'), WrongTypeError, "network.b.dns[0]"),
+        (site(network="[bond.b]\ncards = []"), WrongTypeError, "bond.b.cards: expected the MAC addresses"),
+        (site(network=f'[bond.b]\ncards = ["{MAC}", "{MAC}"]'), DuplicateMacError, "both want the card"),
+        (site(network='[bond.b]\ncards = ["01:00:5e:00:00:01"]'), WrongTypeError, "a group"),
+        (site(uplink='uplink = { bond = "b" }'), UnknownReferenceError, 'node.uplink.bond: no bond "b"'),
+        (
+            site(uplink=f'uplink = {{ bond = "lan", mac = "{MAC}" }}', network=BOND.replace(MAC, "52:54:00:00:00:09")),
+            WrongTypeError,
+            "expected one of mac and bond",
+        ),
+        (site(uplink=ON_MAC, network=BOND), ConflictError, "node.uplink.mac: the card 52:54:00:00:00:01 belongs"),
+        (site(uplink="uplink = { vlan = 7 }"), UnknownReferenceError, "node.uplink.vlan: expected a card"),
+        (site(uplink='uplink = { address6 = "six" }'), WrongTypeError, 'expected "auto", "none" or'),
+        (site(uplink='uplink = { address6 = "2001:db8::5" }'), WrongTypeError, "expected a prefix length too"),
+        (site(uplink='uplink = { gateway6 = "fe80::1" }'), WrongTypeError, "expected only beside a fixed address6"),
+        (
+            site(uplink='uplink = { address6 = "2001:db8::5/64", gateway6 = "2001:db8:1::1" }'),
+            WrongTypeError,
+            "expected another address inside 2001:db8::/64",
+        ),
+        (
+            site(uplink='uplink = { address6 = "2001:db8::5/64", gateway6 = "ten" }'),
+            WrongTypeError,
+            "node.uplink.gateway6: expected an IPv6 address",
+        ),
+        (
+            site(uplink='uplink = { address6 = "fd00:6::9/48" }', network=SIX),
+            ConflictError,
+            "network.six.subnet6: fd00:6::/64 overlaps with the uplink's fd00:6::/48",
+        ),
+        (site(network=SIX, db=ON_SIX.format("fd00:7::5")), ConflictError, "expected an address in fd00:6::/64"),
+        (site(network=SIX, db=ON_SIX.format("fd00:6::")), ConflictError, "expected an address in fd00:6::/64"),
+        (site(network=SIX, db=ON_SIX.format("fd00:6::1")), ConflictError, "the server's own address"),
+        (site(network=SIX, db=ON_SIX.format("six")), WrongTypeError, "expected an IPv6 address"),
+        (
+            site(db='nics = [{ network = "inside", address6 = "fd00::5" }]'),
+            UnknownReferenceError,
+            "expected a network with a subnet6",
+        ),
+        (site(db='nics = [{ network = "inside", trunk = [5] }]'), WrongTypeError, "trunk: expected only on networks"),
+        (
+            site(uplink=ON_MAC, network=f"{LAN}vlan = 20", db=ON_LAN.format("trunk = [20]")),
+            ConflictError,
+            "guest.db.nics[0].trunk[0] and network.lan both want VLAN 20",
+        ),
+        (site(uplink=ON_MAC, network=LAN, db=ON_LAN.format("trunk = [5, 5]")), ConflictError, "both want VLAN 5"),
+        (site(uplink=ON_MAC, network=LAN, db=ON_LAN.format('address = "0.0.0.0"')), WrongTypeError, "of one card"),
+        (site(uplink=ON_MAC, network=LAN, db=ON_LAN.format('address6 = "fe80::5"')), WrongTypeError, "beyond the link"),
+        (
+            site(uplink=ON_MAC, network=LAN, db=ON_LAN.format('rate_in = "1 kbit/s"')),
+            WrongTypeError,
+            "rate_in: expected",
+        ),
+        (
+            site(uplink=ON_MAC, network=LAN, db=ON_LAN.format('rate_out = "41 Gbit/s"')),
+            WrongTypeError,
+            "rate_out: expected",
+        ),
+        (
+            site(uplink=ON_MAC, network=LAN, db='nics = [{ network = "lan" }]\nforwards = [{ port = 22 }]'),
+            UnknownReferenceError,
+            "guest.db.forwards: expected a card",
+        ),
+        (site(db=WITH.format('forwards = [{ port = "8079-8081" }]')), ConflictError, "both want tcp port 8080"),
+        (
+            site(db=WITH.format('forwards = [{ port = "440-450" }]')),
+            ConflictError,
+            "the server's API both want tcp port 443",
+        ),
+        (
+            site(db=WITH.format('forwards = [{ port = "20-10" }]')),
+            WrongTypeError,
+            "forwards[0].port: expected first and last",
+        ),
+        (site(db=WITH.format('forwards = [{ port = "1-9999" }]')), WrongTypeError, "at most 4096 ports"),
+        (site(db=WITH.format('forwards = [{ port = "65530-65540" }]')), WrongTypeError, "up to 65535"),
+        (
+            site(db=WITH.format('forwards = [{ port = "20-21", to = 5 }]')),
+            WrongTypeError,
+            "forwards[0].to: expected only",
+        ),
+        (
+            site(db=WITH.format('forwards = [{ port = 20, from = "ten" }]')),
+            WrongTypeError,
+            "forwards[0].from: expected an",
+        ),
+        (
+            site(db=WITH.format('forwards = [{ port = 20, from = ["10.0.0.1/8"] }]')),
+            WrongTypeError,
+            "has host bits set",
+        ),
+        (
+            site(db=WITH.format('firewall = [{ allow = "icmp", port = 5 }]')),
+            WrongTypeError,
+            "firewall[0].port: expected only",
+        ),
+        (
+            site(db=WITH.format('firewall = [{ allow = "tcp", port = "9-5" }]')),
+            WrongTypeError,
+            "firewall[0].port: expected",
+        ),
+        (
+            site(db=WITH.format('firewall = [{ allow = "tcp", from = "x" }]')),
+            WrongTypeError,
+            "firewall[0].from: expected",
+        ),
+    ],
+)
+def test_each_rule_of_networks_refuses_what_breaks_it(text: str, kind: type[SiteError], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        check(text)
+    assert type(caught.value) is kind
+    assert message in caught.value.what
+    assert "more" not in caught.value.what, caught.value.evidence
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (site(network="[network.b]\nkind = 'bridge'\nvlan = 1"), "network.b.vlan: expected a VLAN's number"),
+        (
+            site(db='nics = [{ network = "inside", rate_in = "fast" }]'),
+            "nics[0].rate_in: expected a whole number and a unit",
+        ),
+        (site(db='forwards = [{ port = "a-b" }]'), "forwards[0].port: expected a port number, or first and last"),
+        (site(db="forwards = [{ port = 5, from = [5] }]"), "forwards[0].from[0]: expected text in quotes"),
+        (site(db="forwards = [{ to = 5 }]"), "forwards[0].port is missing"),
+        (site(db="forwards = [{ port = 5, from_ = [] }]"), "forwards[0].from_ is not a key"),
+    ],
+)
+def test_the_types_of_networks_are_told_in_words(text: str, message: str) -> None:
+    with pytest.raises(SiteError) as caught:
+        check(text)
+    assert message in caught.value.what
 
 
 def test_nearest_names_are_offered() -> None:

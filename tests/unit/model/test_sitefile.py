@@ -60,7 +60,7 @@ def test_syntax_errors_at_the_end_have_no_line_to_show() -> None:
         (GUEST + 'memroy = "1GiB"', "guest.web.memroy is not a key", "Did you mean 'memory'?"),
         (GUEST + "nics = [{ netwrk = 1, network = 'a' }]", "guest.web.nics[0].netwrk", "Did you mean 'network'?"),
         (HEAD + "[netwrok.a]\n", "netwrok is not a key", "Did you mean 'network'?"),
-        (HEAD + '"a b" = 1\n', '"a b" is not a key', "Known here: guest, image, network, node, schema, storage."),
+        (HEAD + '"a b" = 1\n', '"a b" is not a key', "Known here: bond, guest, image, network, node, schema, storage."),
     ],
 )
 def test_unknown_keys_are_named_in_full(text: str, path: str, step: str) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import pytest
 
 from flashvisor.api.types import ImageKind
 from flashvisor.errors import DigestMismatchError, ImageNotUploadedError, NoSpaceError, NotAnImageError
 from flashvisor.guests.domain import DiskFormat
-from flashvisor.node.images import ImageStore, Library, StoredImage
+from flashvisor.node.images import ImageStore, Incoming, Library, StoredImage
 from sim.nodekit import sha256, uki
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RAW = bytes(510) + b"\x55\xaa" + bytes(512)
 
@@ -91,6 +89,20 @@ def test_more_than_fits_is_refused_before_a_byte_is_written(store: ImageStore) -
     with pytest.raises(NoSpaceError), store.receive(sha256(RAW), 1 << 60):
         pass
     assert not store.place.exists()
+
+
+def test_an_upload_never_takes_the_room_that_guests_need(store: ImageStore, tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(NoSpaceError, match="must stay so") as caught, store.receive(sha256(RAW), free - 1):
+        pass
+    assert "node show" in caught.value.next_step
+
+
+def test_a_disk_that_runs_full_while_an_image_comes_in_is_told_as_that(store: ImageStore, tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        incoming = Incoming(store, sha256(RAW), full, tmp_path / "part")
+        with pytest.raises(NoSpaceError, match="ran full"):
+            incoming.write(RAW)
 
 
 def test_what_a_cut_of_power_left_is_swept_and_nothing_else(store: ImageStore) -> None:

@@ -11,10 +11,12 @@ from flashvisor.errors import (
     ImageNotUploadedError,
     NoApplianceError,
     NoDataDiskError,
+    NoSuchCardError,
     NotEnoughMemoryError,
 )
+from flashvisor.host.blkid import Signature
 from flashvisor.node.fakemachine import blank_disk
-from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, check_server, missing_images, plan
+from flashvisor.node.plan import GUEST_OVERHEAD, SERVER_RESERVE, Action, Verb, check_server, missing_images, plan
 from sim.nodekit import GIB, SECOND_GUEST, SITE, desired, facts, sha256, uki
 
 MIB = 1 << 20
@@ -82,6 +84,45 @@ def test_a_storage_that_moves_to_another_disk_takes_its_guests_along() -> None:
     ]
 
 
+def test_a_storage_on_the_network_needs_no_disk() -> None:
+    new = desired(SITE.replace('serial = "data0"', 'nfs = "nas.example:/vm"'))
+    server = facts(disks=())
+    assert check_server(new, server) == []
+    assert steps(plan(None, new, server)) == ["configure networks", "mount main", "start hello"]
+    (mount,) = [action for action in plan(None, new, server) if action.verb is Verb.MOUNT]
+    assert mount.detail == "nas.example:/vm by NFS"
+    moved = desired(SITE.replace('serial = "data0"', 'nfs = "other.example:/vm"'))
+    assert steps(plan(new, moved, replace(UP, disks=()))) == ["stop hello", "unmount main", "mount main", "start hello"]
+
+
+def test_a_mirror_is_made_of_two_blank_disks_and_takes_a_third_without_stopping_anybody() -> None:
+    new = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "B"]'))
+    a, b, c = (blank_disk(serial) for serial in "ABC")
+    server = facts(disks=(a, b))
+    assert check_server(new, server) == []
+    assert steps(plan(None, new, server)) == ["configure networks", "format main", "mount main", "start hello"]
+    half = replace(a, blank=False, signature=Signature("linux_raid_member", "any:fv-main"))
+    mended = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "C"]'))
+    running = replace(UP, disks=(half, c))
+    assert steps(plan(new, mended, running)) == ["format main", "mount main"]
+    other = desired(SITE.replace('serial = "data0"', 'raid1 = ["C", "D"]'))
+    assert steps(plan(new, other, replace(UP, disks=(c, blank_disk("D"))))) == [
+        "stop hello",
+        "unmount main",
+        "format main",
+        "mount main",
+        "start hello",
+    ]
+
+
+def test_a_foreign_disk_is_told_also_where_it_shall_join_a_mirror_that_runs() -> None:
+    half = replace(blank_disk("A"), blank=False, signature=Signature("linux_raid_member", "any:fv-main"))
+    wish = desired(SITE.replace('serial = "data0"', 'raid1 = ["A", "B"]'))
+    foreign = replace(blank_disk("B"), blank=False)
+    assert [type(error) for error in check_server(wish, replace(UP, disks=(half, foreign)))] == [ForeignDataError]
+    assert check_server(wish, replace(UP, disks=(half,))) == []
+
+
 def test_nothing_wished_stops_all() -> None:
     assert steps(plan(desired(), None, UP)) == ["stop hello", "unmount main", "configure networks"]
 
@@ -136,3 +177,57 @@ def test_only_an_appliance_takes_files() -> None:
     (error,) = check_server(replace(wish, images=disk), facts())
     assert isinstance(error, NoApplianceError)
     assert error.what == "guest.hello.appliance: expected an appliance, image 'hello' is a disk image"
+
+
+CARD, OTHER, THIRD = (f"52:54:00:00:00:0{number}" for number in (1, 2, 3))
+BOND = f'\n[bond.lan]\ncards = ["{CARD}", "{OTHER}"]\n'
+BRIDGED = SITE.replace('subnet = "10.77.0.0/24"', 'kind = "bridge"\nuplink = "lan"').replace(
+    ', address = "10.77.0.10" }]\nforwards = [{ port = 8080, to = 80 }]', " }]"
+)
+
+
+def test_what_only_the_servers_rules_know_leaves_a_guest_running() -> None:
+    card = 'address = "10.77.0.10", rate_in = "1 Gbit/s", rate_out = "1 Gbit/s", spoofing = true'
+    new = SITE.replace('address = "10.77.0.10"', card) + 'firewall = [{ allow = "tcp", port = 80 }]\n'
+    assert steps(plan(desired(), desired(new), UP)) == ["configure networks"]
+
+
+def test_a_plan_says_when_the_way_to_the_server_changes() -> None:
+    (action,) = plan(desired(), desired(SITE.replace("8080", "8081")), UP)
+    assert action.detail == "inside"
+    moved = SITE.replace('name = "alpha"', f'name = "alpha"\nuplink = {{ mac = "{CARD}", vlan = 7 }}')
+    (action,) = plan(desired(), desired(moved), UP)
+    assert action.detail == "inside; the way to the server itself changes"
+
+
+def test_a_guest_whose_network_hangs_elsewhere_starts_anew() -> None:
+    bridged = BRIDGED + BOND
+    there_and_back = [steps(plan(*pair, UP)) for pair in ((desired(), desired(bridged)), (desired(bridged), desired()))]
+    assert there_and_back == [["stop hello", "configure networks", "start hello"]] * 2
+    tagged = desired(bridged.replace('uplink = "lan"', 'uplink = "lan"\nvlan = 20'))
+    assert steps(plan(desired(bridged), tagged, UP)) == ["stop hello", "configure networks", "start hello"]
+
+
+def test_a_bond_with_another_first_card_has_another_bridge() -> None:
+    swapped = f'\n[bond.lan]\ncards = ["{OTHER}", "{CARD}"]\n'
+    assert steps(plan(desired(BRIDGED + BOND), desired(BRIDGED + swapped), UP))[0] == "stop hello"
+    mode = BOND + 'mode = "802.3ad"\n'
+    assert steps(plan(desired(BRIDGED + BOND), desired(BRIDGED + mode), UP)) == ["configure networks"]
+
+
+def test_cards_that_the_server_lacks_are_told_before_anything_changes() -> None:
+    site = SITE.replace('name = "alpha"', f'name = "alpha"\nuplink = {{ mac = "{OTHER}" }}')
+    site += f'\n[network.lan]\nkind = "bridge"\nuplink = "{THIRD}"\n[bond.b]\ncards = ["{CARD}"]\n'
+    found = check_server(desired(site), facts(cards=frozenset({"52:54:00:00:00:99"})))
+    assert {type(error) for error in found} == {NoSuchCardError}
+    assert [error.what.partition(":")[0] for error in found] == [
+        "network.lan.uplink",
+        "node.uplink.mac",
+        "bond.b.cards",
+    ]
+    assert found[0].evidence == "52:54:00:00:00:99"
+    assert check_server(desired(site), facts(cards=frozenset({CARD, OTHER, THIRD}))) == []
+
+
+def test_a_bond_is_accepted_with_one_of_its_cards() -> None:
+    assert check_server(desired(SITE + BOND), facts(cards=frozenset({OTHER}))) == []

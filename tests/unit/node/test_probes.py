@@ -69,3 +69,7 @@ def test_where_a_guest_answers() -> None:
     assert target_of(udp, "hello") == Target("10.77.0.10", None)
     alone = parse_site(SITE.split("nics")[0])
     assert target_of(alone, "hello") is None
+    ranged = parse_site(SITE.replace("port = 8080, to = 80", 'port = "8080-8090"'))
+    assert target_of(ranged, "hello") == Target("10.77.0.10", 8080)
+    bridged = parse_site(SITE.replace('subnet = "10.77.0.0/24"', 'kind = "bridge"'))
+    assert target_of(bridged, "hello") is None, "its addresses are not the server's business"

@@ -9,10 +9,12 @@ import pytest
 
 from flashvisor.errors import (
     BusyError,
+    CommandFailedError,
     ForeignDataError,
     HypervisorError,
     ImageNotUploadedError,
     NoDataDiskError,
+    NoSuchCardError,
     NotEnoughMemoryError,
     NothingToConfirmError,
     UnknownKeyError,
@@ -25,6 +27,8 @@ from sim.nodekit import SECOND_GUEST, SITE, Server, request, server, sha256, uki
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from flashvisor.node.network import NetworkPlan
 
 BOTH = SITE + SECOND_GUEST
 
@@ -85,6 +89,69 @@ def test_going_back_from_the_first_site_leaves_nothing_running(made: Server) -> 
     assert made.reconciler.site().generation == 0
     assert made.machine.network is not None
     assert made.machine.network.bridges == ()
+
+
+HERE = 'name = "alpha"\nuplink = { mac = "52:54:00:00:00:01", vlan = 7 }'
+MOVED = SITE.replace('name = "alpha"', HERE) + '\n[network.lan]\nkind = "bridge"\nvlan = 20\n'
+
+
+def devices(made: Server) -> tuple[str, ...]:
+    assert made.machine.network is not None
+    return made.machine.network.devices
+
+
+def test_a_management_network_that_nobody_confirms_goes_back_to_its_card(made: Server) -> None:
+    made.bring_up()
+    before = made.machine.network
+    made.reconciler.apply(request(MOVED, confirm_within=60.0))
+    assert devices(made) == ("br-inside", "uv-7", "uc-525400000001")
+    made.clock[0] += 60.0
+    made.reconciler.tick()
+    assert made.machine.network == before
+    assert running(made) == ["hello"]
+
+
+def test_a_management_network_that_fails_halfway_goes_back_at_once(made: Server) -> None:
+    made.bring_up()
+    before, configure = made.machine.network, made.machine.configure
+
+    def fail_once(wish: NetworkPlan) -> None:
+        made.machine.configure = configure  # type: ignore[method-assign]
+        configure(wish)
+        raise CommandFailedError("systemctl failed")
+
+    made.machine.configure = fail_once  # type: ignore[method-assign]
+    with pytest.raises(CommandFailedError):
+        made.reconciler.apply(request(MOVED))
+    assert made.machine.network == before
+
+
+def test_a_card_that_the_server_lacks_is_refused_before_anything_changes(made: Server) -> None:
+    made.bring_up()
+    before = made.machine.network
+    with pytest.raises(NoSuchCardError, match="52:54:00:00:00:99"):
+        made.reconciler.apply(request(MOVED.replace("00:01", "00:99")))
+    assert made.machine.network is before
+
+
+def test_a_management_network_that_nobody_confirmed_is_undone_when_the_agent_restarts(tmp_path: Path) -> None:
+    with server(tmp_path) as made:
+        made.bring_up(SITE)
+        before = made.machine.network
+        made.reconciler.apply(request(MOVED))
+    with server(tmp_path, flash=made.flash, machine=made.machine, driver=made.driver) as again:
+        again.boot()
+        assert again.machine.network == before
+        assert running(again) == ["hello"]
+
+
+def test_a_management_network_that_nobody_confirmed_does_not_come_back_after_a_reboot(tmp_path: Path) -> None:
+    with server(tmp_path / "first") as made:
+        made.bring_up(SITE)
+        made.reconciler.apply(request(MOVED))
+    with server(tmp_path / "second", flash=made.flash, machine=FakeMachine(made.machine.disks())) as again:
+        again.boot()
+        assert devices(again) == ("br-inside",)
 
 
 def test_a_confirmed_site_stays(made: Server) -> None:

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 def sources(made: Server) -> Sources:
     timeline = Timeline(lambda _: None, lambda: 1.0)
-    return Sources("alpha", made.machine, made.driver, made.reconciler, timeline, made.problems, made.state, made.wear)
+    return Sources(
+        "alpha",
+        made.machine,
+        made.driver,
+        made.reconciler,
+        timeline,
+        made.problems,
+        made.state,
+        made.wear,
+        made.storages,
+    )
 
 
 def test_a_guest_at_a_glance() -> None:
@@ -42,10 +52,12 @@ def test_a_guest_that_the_hypervisor_does_not_know_is_stopped_or_crashed() -> No
 def test_a_server_at_a_glance(tmp_path: Path) -> None:
     with server(tmp_path) as made:
         made.bring_up()
+        made.storages.look()
         report = node_report(sources(made))
     assert (report.name, report.site_generation, report.unconfirmed) == ("alpha", 1, False)
     assert [(nic.name, nic.addresses) for nic in report.nics] == [("eth0", ("192.0.2.10/24",))]
     assert [(disk.serial, disk.use) for disk in report.disks] == [("data0", "storage main")]
+    assert [(each.name, each.state, each.guests) for each in report.storages] == [("main", "ok", ("hello",))]
     assert report.memory == 4 << 30
     assert report.problems == ()
 

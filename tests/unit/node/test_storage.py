@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flashvisor.errors import ForeignDataError, NoDataDiskError
 from flashvisor.host.blkid import Signature
 from flashvisor.model.site import Storage
 from flashvisor.node.fakemachine import blank_disk
-from flashvisor.node.storage import find_disk, needs_format, storage_label, use_of
+from flashvisor.node.storage import find_disk, kind_of, needs_format, storage_label, use_of
 
 DISK = blank_disk("data0")
 OTHER = blank_disk("data1")
@@ -38,6 +40,13 @@ def test_the_servers_own_flash_is_no_data_disk() -> None:
 def test_a_blank_disk_is_formatted_and_ours_is_not() -> None:
     assert needs_format("main", DISK)
     assert not needs_format("main", OURS)
+    assert (kind_of(DISK), kind_of(OURS)) == ("ext4", "ext4")
+
+
+def test_xfs_with_our_label_is_taken_as_it_is() -> None:
+    disk = replace(OURS, signature=Signature("xfs", "fv-main"))
+    assert not needs_format("main", disk)
+    assert (kind_of(disk), use_of(disk)) == ("xfs", "storage main")
 
 
 @pytest.mark.parametrize(
@@ -49,12 +58,29 @@ def test_a_blank_disk_is_formatted_and_ours_is_not() -> None:
         # Something is recognised though the ends are zeros: the probe is believed.
         replace(DISK, signature=Signature("zfs_member"), blank=True),
         replace(DISK, signature=Signature("ext4", "fv-other"), blank=False),
-        replace(DISK, signature=Signature("xfs", "fv-main"), blank=False),
+        replace(DISK, signature=Signature("xfs", "fv-other"), blank=False),
+        replace(DISK, signature=Signature("btrfs", "fv-main"), blank=False),
     ],
 )
 def test_anything_else_is_foreign(disk: object) -> None:
     with pytest.raises(ForeignDataError, match=r"storage\.main"):
         needs_format("main", disk)  # type: ignore[arg-type]
+
+
+@given(
+    kind=st.sampled_from(["ext4", "ext3", "xfs", "gpt", "dos", "LVM2_member", "linux_raid_member", "crypto_LUKS"]),
+    label=st.sampled_from(["", "fv-main", "fv-other", "FV-MAIN", "fv-main ", "main"]),
+    blank=st.booleans(),
+    signed=st.booleans(),
+)
+def test_a_disk_is_ours_or_blank_or_never_touched(kind: str, label: str, *, blank: bool, signed: bool) -> None:
+    disk = replace(DISK, signature=Signature(kind, label) if signed else None, blank=blank)
+    ours = signed and kind in ("ext4", "xfs") and label == "fv-main"
+    if ours or (blank and not signed):
+        assert needs_format("main", disk) is not ours
+    else:
+        with pytest.raises(ForeignDataError):
+            needs_format("main", disk)
 
 
 def test_long_names_give_labels_that_fit_and_differ() -> None:

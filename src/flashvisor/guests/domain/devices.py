@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SERIAL_LIMIT = 20  # characters: VIRTIO_BLK_ID_BYTES (virtio 1.2, 5.2.6)
 SEED_SERIAL = "cidata"
+UNTAGGED = 1  # the VLAN in which a bridge of Linux keeps frames without a tag (ip-link(8), vlan_default_pvid)
 
 
 def add_devices(domain: ET.Element, spec: DomainSpec) -> None:
@@ -41,7 +42,8 @@ def add_devices(domain: ET.Element, spec: DomainSpec) -> None:
 
 def _disk(devices: ET.Element, disk: Disk, index: int, *, boot: bool) -> None:
     element = ET.SubElement(devices, "disk", type="file", device="disk")
-    driver = {"name": "qemu", "type": disk.format.value}
+    # A read or write that fails pauses the guest, which never hears of it: node/storagekeeper.py lets it go on.
+    driver = {"name": "qemu", "type": disk.format.value, "error_policy": "stop", "rerror_policy": "stop"}
     if not disk.readonly:
         # No second copy in the server's page cache; a guest's flush reaches the disk; freed blocks are given back.
         driver |= {"cache": "none", "io": "native", "discard": "unmap"}
@@ -75,6 +77,13 @@ def _card(devices: ET.Element, card: Card) -> None:
     ET.SubElement(element, "driver", name="vhost")
     # The image carries no option ROMs: guests do not start from the network.
     ET.SubElement(element, "rom", enabled="no")
+    if card.trunk:
+        vlan = ET.SubElement(element, "vlan", trunk="yes")
+        ET.SubElement(vlan, "tag", id=str(card.vlan or UNTAGGED), nativeMode="untagged")
+        for number in card.trunk:
+            ET.SubElement(vlan, "tag", id=str(number))
+    elif card.vlan is not None:
+        ET.SubElement(ET.SubElement(element, "vlan"), "tag", id=str(card.vlan))
 
 
 def _serial(devices: ET.Element, spec: DomainSpec) -> None:

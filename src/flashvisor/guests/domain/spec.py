@@ -33,11 +33,21 @@ class Disk:
 
 @dataclass(frozen=True)
 class Card:
-    """A network card on virtio: the bridge it is on, its MAC address, and the name of the server's end."""
+    """A network card on virtio.
+
+    Args:
+        bridge: The bridge it is on.
+        mac: Its MAC address.
+        target: The name of the server's end.
+        vlan: The bridge's VLAN that it gets without a tag; None for the bridge's own.
+        trunk: VLANs that it gets with their tags.
+    """
 
     bridge: str
     mac: str
     target: str
+    vlan: int | None = None
+    trunk: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,15 @@ from flashvisor.model.site.guest import CloudInit as CloudInit
 from flashvisor.model.site.guest import Firmware as Firmware
 from flashvisor.model.site.guest import Guest as Guest
 from flashvisor.model.site.guest import OnCrash as OnCrash
+from flashvisor.model.site.network import Allow as Allow
+from flashvisor.model.site.network import Bond as Bond
+from flashvisor.model.site.network import BondMode as BondMode
 from flashvisor.model.site.network import Forward as Forward
+from flashvisor.model.site.network import Kind as Kind
 from flashvisor.model.site.network import Network as Network
 from flashvisor.model.site.network import Nic as Nic
 from flashvisor.model.site.network import Protocol as Protocol
+from flashvisor.model.site.network import Rule as Rule
 from flashvisor.model.site.network import Uplink as Uplink
 from flashvisor.model.site.storage import Storage as Storage
 from flashvisor.model.site.words import Name, NetworkName, Table
@@ -60,6 +65,7 @@ class Site(Table, frozen=True, kw_only=True):
     schema: Annotated[int, Meta(ge=1, le=1, description="the number 1: the version of the site file's format")]
     node: Node
     storage: dict[Name, Storage] = field(default_factory=dict)
+    bond: dict[NetworkName, Bond] = field(default_factory=dict)
     network: dict[NetworkName, Network] = field(default_factory=dict)
     image: dict[Name, Image] = field(default_factory=dict)
     guest: dict[Name, Guest] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from flashvisor.model.site.appliance import Appliance
-from flashvisor.model.site.network import Forward, Nic
+from flashvisor.model.site.network import Forward, Nic, Rule
 from flashvisor.model.site.words import Name, Size, Table
 
 
@@ -40,7 +40,7 @@ class CloudInit(Table, frozen=True, kw_only=True):
 
 
 class Guest(Table, frozen=True, kw_only=True):
-    """A virtual machine."""
+    """A virtual machine. Its `firewall`, if there is one, lets in what its rules say, and answers; all goes out."""
 
     image: Name
     memory: Size
@@ -52,5 +52,6 @@ class Guest(Table, frozen=True, kw_only=True):
     on_crash: OnCrash = OnCrash.RESTART
     nics: tuple[Nic, ...] = ()
     forwards: tuple[Forward, ...] = ()
+    firewall: tuple[Rule, ...] | None = None
     cloud_init: CloudInit | None = None
     appliance: Appliance | None = None

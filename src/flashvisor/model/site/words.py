@@ -35,6 +35,22 @@ Mac = Annotated[
 # The only values that may have several lines: parse_site knows them by `MULTILINE`.
 MULTILINE = "multiline"
 Text = Annotated[str, Meta(max_length=16_384, description="text of at most 16384 characters", extra={MULTILINE: True})]
+PortRange = Annotated[
+    str,
+    Meta(
+        pattern=r"^[1-9][0-9]{0,4}-[1-9][0-9]{0,4}$",
+        description='a port number, or first and last of a range, as in "8000-8099"',
+    ),
+]
+Vlan = Annotated[int, Meta(ge=2, le=4094, description="a VLAN's number, 2 to 4094 (the untagged one needs none)")]
+Rate = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{1,9} ?(kbit|Mbit|Gbit)/s$",
+        description='a whole number and a unit, as in "100 Mbit/s"',
+        examples=["100 Mbit/s", "1 Gbit/s"],
+    ),
+]
 Seconds = Annotated[int, Meta(ge=1, le=86400)]
 
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 from flashvisor.model.names import assign_addresses
 from flashvisor.model.problem import Problems
 from flashvisor.model.site import Site
+from flashvisor.model.sitecheck.card import check_cards, check_forwards
 from flashvisor.model.sitecheck.guest import check_guest
-from flashvisor.model.sitecheck.network import check_cards, check_forwards, check_networks, check_uplink
+from flashvisor.model.sitecheck.network import check_networks
 from flashvisor.model.sitecheck.storage import check_storage
+from flashvisor.model.sitecheck.uplink import check_bonds, check_uplink
 
 
 def check_site(site: Site, source: str = "site.toml") -> None:
@@ -34,6 +36,7 @@ def check_site(site: Site, source: str = "site.toml") -> None:
     """
     found = Problems(source)
     check_storage(site, found)
+    check_bonds(site, found)
     subnets = check_networks(site, found)
     check_uplink(site, subnets, found)
     for name, guest in site.guest.items():

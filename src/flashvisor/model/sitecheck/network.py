@@ -1,132 +1,118 @@
-"""Checks of networks, the uplink, guests' cards and forwards."""
+"""Checks of `[network.NAME]`: kinds, subnets, what they hang on."""
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
-from typing import TYPE_CHECKING
+from ipaddress import AddressValueError, IPv4Network, IPv6Network, NetmaskValueError
+from typing import TYPE_CHECKING, TypeVar
 
-from flashvisor.errors import ConflictError, DuplicateMacError, UnknownReferenceError, WrongTypeError
-from flashvisor.model.names import gateway, nic_mac
+from flashvisor.errors import ConflictError, UnknownReferenceError, WrongTypeError
 from flashvisor.model.problem import did_you_mean
-from flashvisor.model.site import Protocol
-from flashvisor.model.sitecheck.claims import claim
+from flashvisor.model.site import Kind
+from flashvisor.model.sitecheck.addresses import read_address
+from flashvisor.model.sitecheck.uplink import bonded, is_mac
+from flashvisor.model.wiring import is_card, kind_of, uplink_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from flashvisor.model.problem import Problems
-    from flashvisor.model.site import Nic, Site
+    from flashvisor.model.site import Network, Site
 
-API_PORT = 443  # TCP: the server's own
+Net = TypeVar("Net", IPv4Network, IPv6Network)
+
 LONGEST_PREFIX = 30  # bits: the server and one guest
 SHORTEST_PREFIX = 8  # bits
+PREFIX6 = 64  # bits: guests make the other half themselves (SLAAC, RFC 4862)
+# Which keys have a meaning in which kinds.
+INSIDE_ONLY = ("subnet", "subnet6", "dns")
+BRIDGE_ONLY = ("uplink", "vlan")
 
 
 def check_networks(site: Site, found: Problems) -> dict[str, IPv4Network]:
-    """Checks subnets; returns those that are sound."""
+    """Checks all networks; returns the subnets that are sound."""
     sound: dict[str, IPv4Network] = {}
+    sound6: dict[str, IPv6Network] = {}
     for name, network in site.network.items():
-        path = f"network.{name}.subnet"
-        try:
-            net = IPv4Network(network.subnet)
-        except (AddressValueError, NetmaskValueError, ValueError) as error:
-            expected = 'an IPv4 subnet such as "10.77.0.0/24"'
-            found.add(WrongTypeError, f'{path}: expected {expected}, got "{network.subnet}" ({error})')
+        path = f"network.{name}"
+        _kind(network, path, found)
+        if kind_of(network) is Kind.BRIDGE:
+            _uplink(site, network, path, found)
             continue
-        if not SHORTEST_PREFIX <= net.prefixlen <= LONGEST_PREFIX:
-            limits = f"/{SHORTEST_PREFIX} to /{LONGEST_PREFIX}"
-            found.add(WrongTypeError, f'{path}: expected a subnet of {limits}, got "{network.subnet}"')
-            continue
-        for other, taken in sound.items():
-            if net.overlaps(taken):
-                found.add(ConflictError, f"{path}: {net} overlaps with network.{other}, which is {taken}")
-        sound[name] = net
+        for index, text in enumerate(network.dns):
+            read_address(text, f"{path}.dns[{index}]", found)
+        net = None if network.subnet is None else _subnet(network.subnet, f"{path}.subnet", found)
+        if net is not None:
+            _overlap(net, sound, f"{path}.subnet", found)
+            sound[name] = net
+        net6 = None if network.subnet6 is None else _subnet6(network.subnet6, f"{path}.subnet6", found)
+        if net6 is not None:
+            _overlap(net6, sound6, f"{path}.subnet6", found)
+            sound6[name] = net6
     return sound
 
 
-def check_uplink(site: Site, subnets: dict[str, IPv4Network], found: Problems) -> None:
-    """Checks the management network by itself and against the sound subnets."""
-    uplink, path = site.node.uplink, "node.uplink"
-    for index, text in enumerate(uplink.dns):
-        _address(text, f"{path}.dns[{index}]", found)
-    hop = None if uplink.gateway is None else _address(uplink.gateway, f"{path}.gateway", found)
-    if uplink.address == "dhcp":
-        if uplink.gateway is not None:
-            found.add(WrongTypeError, f'{path}.gateway: expected only beside a fixed address, got address = "dhcp"')
+def _kind(network: Network, path: str, found: Problems) -> None:
+    kind = kind_of(network)
+    if network.nat is not None and network.kind is not None:
+        found.add(WrongTypeError, f"{path}.nat: expected one of kind and nat, got both")
+    if kind is Kind.BRIDGE:
+        for key in INSIDE_ONLY:
+            if getattr(network, key):
+                found.add(WrongTypeError, f'{path}.{key}: expected only in networks of kind "nat" or "isolated"')
         return
-    try:
-        own = IPv4Interface(uplink.address)
-    except ValueError:
-        found.add(WrongTypeError, f'{path}.address: expected "dhcp" or "ADDRESS/BITS", got "{uplink.address}"')
-        return
-    if "/" not in uplink.address:
-        found.add(WrongTypeError, f'{path}.address: expected a prefix length too, as in "{own.ip}/24"')
-        return
-    if hop is not None and (hop not in own.network or hop == own.ip):
-        found.add(WrongTypeError, f"{path}.gateway: expected another address inside {own.network}, got {hop}")
-    for name, net in subnets.items():
-        if net.overlaps(own.network):
-            found.add(ConflictError, f"network.{name}.subnet: {net} overlaps with the uplink's {own.network}")
+    for key in BRIDGE_ONLY:
+        if getattr(network, key):
+            found.add(WrongTypeError, f'{path}.{key}: expected only in networks of kind "bridge"')
+    if network.subnet is None:
+        found.add(WrongTypeError, f'{path}.subnet is missing: it must be given in networks of kind "{kind}"')
 
 
-def _address(text: str, path: str, found: Problems) -> IPv4Address | None:
+def _uplink(site: Site, network: Network, path: str, found: Problems) -> None:
+    uplink = uplink_of(site, network)
+    if uplink is None:
+        found.add(
+            UnknownReferenceError,
+            f"{path}.uplink: expected a card or a bond, and node.uplink names none either",
+            step="Give node.uplink the `mac` of its card (`flashvisor node show` lists them), or a `bond`.",
+        )
+    elif network.uplink is None:
+        return  # node.uplink's own words: checked there
+    elif is_card(uplink):
+        if not is_mac(uplink):
+            found.add(WrongTypeError, f'{path}.uplink: expected a MAC address in lower case, got "{uplink}"')
+        elif bond := bonded(site).get(uplink):
+            found.add(ConflictError, f"{path}.uplink: the card {uplink} belongs to bond.{bond}")
+    elif uplink not in site.bond:
+        what = f'{path}.uplink: no bond "{uplink}" is declared, and a card is named by its MAC address'
+        found.add(UnknownReferenceError, what, step=did_you_mean(uplink, site.bond))
+
+
+def _subnet(text: str, path: str, found: Problems) -> IPv4Network | None:
     try:
-        return IPv4Address(text)
-    except AddressValueError:
-        found.add(WrongTypeError, f'{path}: expected an IPv4 address, got "{text}"')
+        net = IPv4Network(text)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        expected = 'an IPv4 subnet such as "10.77.0.0/24"'
+        found.add(WrongTypeError, f'{path}: expected {expected}, got "{text}" ({error})')
         return None
+    if not SHORTEST_PREFIX <= net.prefixlen <= LONGEST_PREFIX:
+        limits = f"/{SHORTEST_PREFIX} to /{LONGEST_PREFIX}"
+        found.add(WrongTypeError, f'{path}: expected a subnet of {limits}, got "{text}"')
+        return None
+    return net
 
 
-def _each_card(site: Site) -> Iterator[tuple[str, str, int, Nic]]:
-    for name, guest in site.guest.items():
-        for index, nic in enumerate(guest.nics):
-            yield f"guest.{name}.nics[{index}]", name, index, nic
+def _subnet6(text: str, path: str, found: Problems) -> IPv6Network | None:
+    expected = f'an IPv6 subnet of /{PREFIX6} such as "fd00:77::/{PREFIX6}"'
+    try:
+        net = IPv6Network(text)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        found.add(WrongTypeError, f'{path}: expected {expected}, got "{text}" ({error})')
+        return None
+    if net.prefixlen != PREFIX6 or net.is_link_local or net.is_multicast or net.is_unspecified:
+        found.add(WrongTypeError, f'{path}: expected {expected}, got "{text}"')
+        return None
+    return net
 
 
-def check_cards(site: Site, subnets: dict[str, IPv4Network], found: Problems) -> None:
-    """Checks all guests' cards: addresses, networks, doubles."""
-    macs: dict[str, str] = {}
-    addresses: dict[str, str] = {}
-    if site.node.uplink.mac is not None:
-        macs[site.node.uplink.mac] = "node.uplink"
-    for path, name, index, nic in _each_card(site):
-        mac = nic_mac(site.node.name, name, index, nic)
-        claim(macs, mac, path, DuplicateMacError, f"the MAC address {mac}", found)
-        if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
-            found.add(WrongTypeError, f'{path}.mac: expected the address of one card, got "{mac}" (IEEE 802: a group)')
-        if nic.network not in site.network:
-            what = f'{path}.network: no network "{nic.network}" is declared'
-            found.add(UnknownReferenceError, what, step=did_you_mean(nic.network, site.network))
-        elif nic.address is not None and nic.network in subnets:
-            _card_address(site, path, nic, subnets[nic.network], found)
-            wish = f"{nic.address} in network.{nic.network}"
-            claim(addresses, wish, path, ConflictError, f"the address {wish}", found)
-
-
-def _card_address(site: Site, path: str, nic: Nic, net: IPv4Network, found: Problems) -> None:
-    address = _address(str(nic.address), f"{path}.address", found)
-    if address is None:
-        return
-    if address not in net or address in (net.network_address, net.broadcast_address):
-        last = net.broadcast_address - 1
-        hosts = f"an address from {net.network_address + 2} to {last}"
-        found.add(ConflictError, f"{path}.address: expected {hosts} (network.{nic.network}), got {address}")
-    elif address == gateway(site.network[nic.network]).ip:
-        found.add(ConflictError, f"{path}.address: {address} is the server's own address in network.{nic.network}")
-
-
-def check_forwards(site: Site, found: Problems) -> None:
-    """Checks that each port of the server leads to one guest."""
-    users = {f"{Protocol.TCP} port {API_PORT}": "the server's API"}
-    for name, guest in site.guest.items():
-        if guest.forwards and not guest.nics:
-            what = f"guest.{name}.forwards: expected a card in `nics` that they lead to, got none"
-            found.add(UnknownReferenceError, what, step=_first_network(site.network))
-        for index, forward in enumerate(guest.forwards):
-            wish = f"{forward.protocol} port {forward.port}"
-            claim(users, wish, f"guest.{name}.forwards[{index}]", ConflictError, wish, found)
-
-
-def _first_network(networks: Iterable[str]) -> str:
-    name = next(iter(networks), None)
-    return f'Add nics = [{{ network = "{name}" }}].' if name else "Declare a [network.NAME] and a card on it."
+def _overlap(net: Net, sound: dict[str, Net], path: str, found: Problems) -> None:
+    for other, taken in sound.items():
+        if net.overlaps(taken):
+            found.add(ConflictError, f"{path}: {net} overlaps with network.{other}, which is {taken}")

@@ -176,6 +176,13 @@ class ImageChangedError(SiteError):
     advice = "Fetch the right file, or correct image.NAME.sha256 if the new file is wanted."
 
 
+class StartRingError(SiteError):
+    """Guests wait for each other in a ring, by `after` or by `order`: none of them could ever start."""
+
+    code = "FV-SITE-030"
+    advice = "Take one guest of the ring out of another's `after`, or change an `order`."
+
+
 # --- USE: commands ------------------------------------------------------------------------------------------
 
 
@@ -1225,6 +1232,13 @@ class GuestSilentError(GuestError):
     code = "FV-GUEST-004"
     http_status = 504
     advice = "Look at `flashvisor guest show NAME`, and at its console: `flashvisor guest console NAME`."
+
+
+class RestartsSpentError(GuestError):
+    """A guest failed more often than its `restarts` allows. It is left as it is: down, or running without answering."""
+
+    code = "FV-GUEST-030"
+    advice = "Look at its console: `flashvisor guest console NAME`; `flashvisor guest start NAME` begins to count anew."
 
 
 # --- LAB ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ START_LIMIT = 60.0  # seconds
 
 def main(daemon: str, scene: str) -> None:
     """Plays it."""
-    from inside import scenes
+    from inside import running, scenes  # noqa: F401 - more scenes
 
     for place in ("/var/log/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/run/console"):
         Path(place).mkdir(parents=True)

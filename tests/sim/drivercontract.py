@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import GuestStateError, HypervisorError
+from flashvisor.errors import GuestSilentError, GuestStateError, HypervisorError
 from flashvisor.guests.domain import Disk, DiskFormat
 from flashvisor.guests.driver import DiskFault, GuestEvent
 from flashvisor.model.guest import GuestState
@@ -28,13 +28,19 @@ PATIENCE = 30.0  # seconds; a real hypervisor under emulation is slow
 
 @dataclass
 class Rig:
-    """A driver, a spec that it can start, and what no driver does: a crash, a second driver, a full or failing disk."""
+    """A driver, a spec that it can start, and what no driver does.
+
+    `crash` has a guest's kernel panic, `again` makes a second driver, `fail_disk` lets a disk be full or fail, `bite`
+    has a watchdog run out and reset its guest, `wake_agent` has a guest's agent answer.
+    """
 
     driver: Driver
     spec: DomainSpec
     crash: Callable[[str], None]
     again: Callable[[], Driver]
     fail_disk: Callable[[str, DiskFault], None]
+    bite: Callable[[str], None]
+    wake_agent: Callable[[str], None]
 
 
 def listen(driver: Driver) -> queue.Queue[GuestEvent]:
@@ -109,6 +115,37 @@ class DriverContract:
         assert rig.driver.domains() == {}
         rig.driver.start(rig.spec)
         assert events.get(timeout=PATIENCE).state == GuestState.RUNNING
+
+    def test_a_guest_that_is_to_be_kept_is_there_after_its_crash(self, rig: Rig) -> None:
+        events = listen(rig.driver)
+        rig.driver.start(replace(rig.spec, keep=True))
+        rig.crash(rig.spec.name)
+        assert until(events, GuestState.KEPT)[-1].reason == "its kernel panicked"
+        assert rig.driver.domains() == {rig.spec.name: GuestState.KEPT}
+        with pytest.raises(GuestStateError):
+            rig.driver.start(rig.spec)
+        rig.driver.stop(rig.spec.name, force=True)
+        until(events, GuestState.STOPPED)
+        assert rig.driver.domains() == {}
+
+    def test_a_watchdog_that_ran_out_is_told_each_time(self, rig: Rig) -> None:
+        events = listen(rig.driver)
+        rig.driver.start(rig.spec)
+        until(events, GuestState.RUNNING)
+        for _ in range(2):
+            rig.bite(rig.spec.name)
+            fired = GuestEvent(rig.spec.name, GuestState.RUNNING, "its watchdog reset it", watchdog=True)
+            assert events.get(timeout=PATIENCE) == fired
+        assert rig.driver.domains() == {rig.spec.name: GuestState.RUNNING}
+
+    def test_an_agent_answers_once_it_is_there(self, rig: Rig) -> None:
+        with pytest.raises(GuestStateError):
+            rig.driver.ask_agent(rig.spec.name, 1.0)
+        rig.driver.start(replace(rig.spec, agent=True))
+        with pytest.raises(GuestSilentError, match=rig.spec.name):
+            rig.driver.ask_agent(rig.spec.name, 1.0)
+        rig.wake_agent(rig.spec.name)
+        rig.driver.ask_agent(rig.spec.name, 1.0)
 
     @pytest.mark.parametrize("fault", [DiskFault("/d/disk.qcow2", full=True), DiskFault("/d/disk.qcow2")])
     def test_a_disk_that_fails_pauses_its_guest_until_a_resume(self, rig: Rig, fault: DiskFault) -> None:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIFECYCLE, IO_ERROR_REASON = 0, 8
-NO_DOMAIN, OPERATION_INVALID, INTERNAL_ERROR, SYSTEM_ERROR = 42, 55, 1, 38
+LIFECYCLE, WATCHDOG, IO_ERROR_REASON = 0, 3, 8
+NO_DOMAIN, OPERATION_INVALID, INTERNAL_ERROR, SYSTEM_ERROR, AGENT_UNRESPONSIVE = 42, 55, 1, 38, 86
 
 
 class SimError(Exception):
@@ -45,6 +45,7 @@ class SimDomain:
     own_name: str
     xml: str
     now: tuple[int, int] = (1, 1)
+    agent_timeout: int = -2
 
     def name(self) -> str:
         return self.own_name
@@ -60,6 +61,16 @@ class SimDomain:
     def destroyFlags(self, _flags: int) -> int:  # noqa: N802 - libvirt's name
         self.sim.end(self.own_name, (5, 1))
         return 0
+
+    def agentSetResponseTimeout(self, timeout: int, _flags: int) -> int:  # noqa: N802 - libvirt's name
+        self.agent_timeout = timeout
+        return 0
+
+    def getTime(self, _flags: int) -> dict[str, int]:  # noqa: N802 - libvirt's name
+        self.state()  # raises if it is gone
+        if self.own_name not in self.sim.agents:
+            raise SimError(AGENT_UNRESPONSIVE, "Guest agent is not responding: QEMU guest agent is not connected")
+        return {"seconds": 1, "nseconds": 0}
 
     def resume(self) -> int:
         self.now = (1, 5)
@@ -147,6 +158,7 @@ class LibvirtSim:
     domains: dict[str, SimDomain] = field(default_factory=dict)
     connections: list[SimConnection] = field(default_factory=list)
     buttons: list[str] = field(default_factory=list)
+    agents: set[str] = field(default_factory=set)
     daemon: bool = True
     work: queue.Queue[Callable[[], Any]] = field(default_factory=queue.Queue)
     opened: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -185,6 +197,18 @@ class LibvirtSim:
             if connection.alive and kind in connection.on_event:
                 callback = connection.on_event[kind]
                 self.work.put(lambda c=connection, f=callback: f(c, domain, *words, None))  # type: ignore[misc]
+
+    def bite(self, name: str, action: int) -> None:
+        """A watchdog runs out; virDomainEventWatchdogAction says what it does."""
+        self._queue(WATCHDOG, self.domains[name], action)
+
+    def panic(self, name: str) -> None:
+        """A guest's kernel panics, and libvirt does what on_crash says."""
+        if "<on_crash>preserve</on_crash>" in self.domains[name].xml:
+            self.domains[name].now = (6, 1)
+            self.post(self.domains[name], 8, 0)
+        else:
+            self.end(name, (8, 0), (5, 2))
 
     def end(self, name: str, *events: tuple[int, int]) -> None:
         """A domain is gone; events follow."""

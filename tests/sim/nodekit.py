@@ -36,8 +36,10 @@ from flashvisor.node.wearkeeper import WearKeeper
 from sim.flashsim import FlashSim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from flashvisor.node.probes import Ways
 
 RING_SIZE = 8 << 20  # bytes
 GIB = 1 << 30  # bytes
@@ -177,8 +179,12 @@ def server(
     flash: FlashSim | None = None,
     machine: FakeMachine | None = None,
     driver: FakeDriver | None = None,
+    frozen: bool = False,
 ) -> Iterator[Server]:
-    """A server on fakes. Given the same flash, machine and driver, it is the same server after a restart."""
+    """A server on fakes. Given the same flash, machine and driver, it is the same server after a restart.
+
+    If `frozen`, the keeper goes by the server's clock as well: guests are restarted when a test says so.
+    """
     settings = Settings(data=directory / "data", run=directory / "run", fake=True)
     settings.run.mkdir(parents=True, exist_ok=True)
     flash, clock = flash or FlashSim(RING_SIZE), [1000.0]
@@ -191,14 +197,15 @@ def server(
     wear.take_up(state)
     asked: list[FakeAsker] = []
 
-    def askers(answered: Callable[[str], None]) -> FakeAsker:
-        asked.append(FakeAsker(answered))
+    def askers(ways: Ways) -> FakeAsker:
+        asked.append(FakeAsker(ways))
         return asked[0]
 
     timeline = Timeline(said.append, lambda: clock[0], keep=settings.run / "timeline.json")
+    now = {"now": lambda: clock[0]} if frozen else {}
     with ExitStack() as stack:
         hub = stack.enter_context(ConsoleHub())
-        keeper = stack.enter_context(Keeper(Tools(driver, timeline, hub), askers))
+        keeper = stack.enter_context(Keeper(Tools(driver, timeline, hub, **now), askers))
         hands = Hands(machine, keeper, problems, settings)
         reconciler = Reconciler(state, hands, Clocks(wall=lambda: 1.7e9, monotonic=lambda: clock[0]))
         around = Surroundings(hands, reconciler, driver, now=lambda: clock[0], aside=lambda call: call())

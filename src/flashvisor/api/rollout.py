@@ -72,9 +72,10 @@ def confirm(connect: Callable[[], Client], within: float) -> SiteReport:
 
 
 def expected_answers(site: Site) -> tuple[str, ...]:
-    """Returns the guests that start by themselves and have a card on which the server knows their address."""
+    """Returns the guests that start by themselves and have a probe, or a card whose address the server knows."""
     guests = sorted(site.guest.items())
-    return tuple(name for name, guest in guests if guest.autostart and first_inside(site, guest.nics) is not None)
+    able = (name for name, guest in guests if guest.probe or first_inside(site, guest.nics) is not None)
+    return tuple(name for name in able if site.guest[name].autostart)
 
 
 def wait_for_guests(
@@ -117,4 +118,5 @@ def wait_for_guests(
 def _state(name: str, report: GuestReport | None) -> str:
     if report is None:
         return f"{name}: the server does not list it"
-    return f"{name}: {report.state}, {report.restarts} restarts" + (f", {report.problem}" if report.problem else "")
+    words = [str(report.state), f"{report.restarts} restarts", report.problem]
+    return f"{name}: {', '.join(filter(None, words))}" + (f", waits {report.waits}" if report.waits else "")

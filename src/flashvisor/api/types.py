@@ -96,7 +96,12 @@ class NodeReport(Message, frozen=True, kw_only=True):
 
 
 class GuestReport(Message, frozen=True, kw_only=True):
-    """A guest at a glance. `answered` is when its first probe succeeded, in seconds since the kernel started."""
+    """A guest at a glance. Times are seconds since the server's kernel started.
+
+    `answered` is since when it answers `probe`; None if it does not, or has nothing to answer with. `waits` says what
+    it waits for before it starts; `failure` and `failed` what went wrong with it last, and when; `watchdogs` how often
+    its watchdog ran out.
+    """
 
     name: str
     state: GuestState
@@ -109,6 +114,11 @@ class GuestReport(Message, frozen=True, kw_only=True):
     answered: float | None = None
     restarts: int = 0
     problem: str = ""
+    probe: str = ""
+    waits: str = ""
+    failure: str = ""
+    failed: float | None = None
+    watchdogs: int = 0
 
 
 class ImageRef(Message, frozen=True, kw_only=True):

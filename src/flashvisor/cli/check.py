@@ -14,6 +14,7 @@ from flashvisor.cli.session import json_option
 from flashvisor.model.names import Lease, assign_addresses, gateway
 from flashvisor.model.site import Kind
 from flashvisor.model.size import parse_size, show_size
+from flashvisor.model.startorder import turn_in_words
 from flashvisor.model.wiring import kind_of, uplink_of
 
 if TYPE_CHECKING:
@@ -85,4 +86,6 @@ def _guest(site: Site, name: str, guest: Guest, leases: tuple[Lease, ...]) -> st
     parts += [f"{forward.protocol} {forward.port} leads to {forward.to or forward.port}" for forward in guest.forwards]
     if not guest.autostart:
         parts.append(f"not started by {site.node.name} itself")
+    elif turn_in_words(guest):
+        parts.append(f"started {turn_in_words(guest)}")
     return ", ".join(parts)

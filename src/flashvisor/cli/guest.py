@@ -94,7 +94,7 @@ def print_guests(guests: tuple[GuestReport, ...]) -> None:
                 ", ".join(guest.addresses),
                 ", ".join(guest.forwards),
                 _show_moment(guest.answered),
-                guest.problem,
+                guest.problem or _show_waits(guest),
             ]
             for guest in guests
         ],
@@ -116,10 +116,17 @@ def _print_guest(guest: GuestReport, *, as_json: bool) -> None:
             ("forwards", ", ".join(guest.forwards)),
             ("started", _show_moment(guest.started)),
             ("answered", _show_moment(guest.answered)),
+            ("probe", guest.probe or "-"),
             ("restarts", str(guest.restarts)),
-            ("problem", guest.problem),
+            ("watchdogs", str(guest.watchdogs)),
+            ("last fault", f"{_show_moment(guest.failed)}: {guest.failure}" if guest.failure else "-"),
+            ("problem", guest.problem or _show_waits(guest)),
         ]
     )
+
+
+def _show_waits(guest: GuestReport) -> str:
+    return f"waits {guest.waits}" if guest.waits else ""
 
 
 def _show_moment(seconds: float | None) -> str:

@@ -1,7 +1,8 @@
 """What every driver of guests can do. Two exist: libvirt_driver.py, and fake.py, which a server can be told to use.
 
 Owns the contract. A domain exists from `start` until it ended, however it ended; nothing of it is kept after that,
-because the site file has the only definition of a guest::
+because the site file has the only definition of a guest. One that was started with `keep`, and whose kernel panicked,
+has not ended: it is KEPT until it is stopped by force::
 
     with LibvirtDriver() as driver:
         driver.subscribe(lambda event: print(event.name, event.state, event.reason))
@@ -43,12 +44,17 @@ class DiskFault:
 
 @dataclass(frozen=True)
 class GuestEvent:
-    """A domain came into another state; `reason` says why in a few plain words, `fault` which disk paused it."""
+    """A domain came into another state; `reason` says why in a few plain words, `fault` which disk paused it.
+
+    With `watchdog`, its watchdog ran out, which is told beside its states: `state` is what the watchdog's action leads
+    to, RUNNING after a reset.
+    """
 
     name: str
     state: GuestState
     reason: str
     fault: DiskFault | None = None
+    watchdog: bool = False
 
 
 class Driver(Protocol):
@@ -116,6 +122,19 @@ class Driver(Protocol):
 
         Raises:
             GuestStateError: no domain of that name exists.
+        """
+
+    def ask_agent(self, name: str, limit: float) -> None:
+        """Returns once QEMU's guest agent in a guest has answered a question that changes nothing.
+
+        Args:
+            name: Of a guest that was started with `agent`.
+            limit: Seconds to wait at most, rounded up to whole ones.
+
+        Raises:
+            GuestSilentError: it did not answer in time, or is not there.
+            GuestStateError: no domain of that name exists.
+            HypervisorError: the hypervisor cannot be reached.
         """
 
     def close(self) -> None:

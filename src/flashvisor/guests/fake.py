@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import GuestStateError, HypervisorError
+from flashvisor.errors import GuestSilentError, GuestStateError, HypervisorError
 from flashvisor.guests.domain import domain_xml
 from flashvisor.guests.driver import DiskFault, GuestEvent
 from flashvisor.guests.listeners import Board
@@ -42,6 +42,7 @@ class FakeDriver:
         self._faults: dict[str, DiskFault] = {}
         self._again: dict[str, DiskFault] = {}
         self._refusal = ""
+        self.agents: set[str] = set()  # guests whose agent answers
         self._board = Board()
 
     def version(self) -> str:
@@ -101,6 +102,13 @@ class FakeDriver:
             self._need(name)
             return Path(self._specs[name].console_socket)
 
+    def ask_agent(self, name: str, limit: float) -> None:
+        """Answers for the guests in `agents`."""
+        with self._lock:
+            self._need(name)
+            if name not in self.agents:
+                raise GuestSilentError(f"the agent in guest {name} did not answer within {limit:.0f} s")
+
     def close(self) -> None:
         """Does nothing: guests run on."""
 
@@ -120,7 +128,18 @@ class FakeDriver:
         """
         with self._lock:
             self._need(name)
-            self._change(name, GuestState.CRASHED, "its kernel panicked")
+            state = GuestState.KEPT if self._specs[name].keep else GuestState.CRASHED
+            self._change(name, state, "its kernel panicked")
+
+    def bite(self, name: str) -> None:
+        """The guest's watchdog runs out, and resets it.
+
+        Raises:
+            GuestStateError: the guest does not run.
+        """
+        with self._lock:
+            self._need(name)
+            self._board.announce(GuestEvent(name, GuestState.RUNNING, "its watchdog reset it", watchdog=True))
 
     def power_off(self, name: str) -> None:
         """The guest shuts itself down.

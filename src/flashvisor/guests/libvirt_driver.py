@@ -14,13 +14,14 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import math
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from flashvisor.errors import GuestStateError, HypervisorError, ToolMissingError
+from flashvisor.errors import GuestSilentError, GuestStateError, HypervisorError, ToolMissingError
 from flashvisor.guests.domain import domain_xml
 from flashvisor.guests.driver import ENDED, DiskFault, GuestEvent
 from flashvisor.guests.libvirt_words import (
@@ -28,6 +29,8 @@ from flashvisor.guests.libvirt_words import (
     IO_ERROR_PAUSE,
     PAUSED_IOERROR,
     SUSPENDED_IOERROR,
+    WATCHDOG,
+    WATCHDOG_UNKNOWN,
     DomainState,
     Event,
     event_of,
@@ -55,6 +58,7 @@ OPERATION_INVALID = 55
 LIST_ACTIVE = 1
 POWER_BUTTON = 1
 LIFECYCLE = 0
+WATCHDOG_EVENT = 3
 IO_ERROR_REASON = 8
 
 
@@ -137,6 +141,20 @@ class LibvirtDriver:
             raise GuestStateError(f"guest {name} has no serial port on a socket")
         return Path(source.attrib["path"])
 
+    def ask_agent(self, name: str, limit: float) -> None:
+        """Asks for the guest's time: libvirt owns the agent's channel, and bounds what comes out of it."""
+        with self._call(f"guest {name} could not be asked for its agent", name) as connection:
+            domain = connection.lookupByName(name)
+            try:
+                domain.agentSetResponseTimeout(math.ceil(limit), 0)
+                domain.getTime(0)
+            except self._libvirt.libvirtError as error:
+                # An agent may answer with anything, and libvirt finds many words for that.
+                if error.get_error_code() in (NO_DOMAIN, OPERATION_INVALID) or not connection.isAlive():
+                    raise
+                words = error.get_error_message() or str(error)
+                raise GuestSilentError(f"the agent in guest {name} does not answer", evidence=words) from error
+
     def close(self) -> None:
         """Closes the connection and ends the keeper. The event thread belongs to the process and stays."""
         self._closed.set()
@@ -181,6 +199,7 @@ class LibvirtDriver:
             # QEMU says which disk failed before it says that the guest is paused, and libvirt keeps that order.
             connection.domainEventRegisterAny(None, IO_ERROR_REASON, self._on_io_error, None)
             connection.domainEventRegisterAny(None, LIFECYCLE, self._on_lifecycle, None)
+            connection.domainEventRegisterAny(None, WATCHDOG_EVENT, self._on_watchdog, None)
             self._connection = connection
             self._lost.clear()
             # Events of the time before are lost: what is there now is compared with what was known.
@@ -260,6 +279,10 @@ class LibvirtDriver:
     ) -> None:
         if action == IO_ERROR_PAUSE:
             self._faults[domain.name()] = DiskFault(path, full=reason == ENOSPC)
+
+    def _on_watchdog(self, _connection: object, domain: Any, action: int, _: object) -> None:  # noqa: ANN401
+        state, reason = WATCHDOG.get(action, WATCHDOG_UNKNOWN)
+        self._board.announce(GuestEvent(domain.name(), state, reason, watchdog=True))
 
 
 def _import_libvirt() -> Any:  # noqa: ANN401

@@ -3,7 +3,9 @@
 Owns the translation. The numbers are part of libvirt's ABI and never change::
 
     state_of(1, 1) is GuestState.RUNNING
-    event_of(5, 2) == (GuestState.CRASHED, "QEMU died")
+    event_of(5, 5) == (GuestState.CRASHED, "QEMU died")
+
+A panic is two events: CRASHED, and STOPPED unless the domain is kept (qemu_driver.c, processGuestPanicEvent).
 
 Source: libvirt-domain.h: virDomainState, virDomainEventType and the detail enums beside them.
 """
@@ -56,7 +58,7 @@ STATES = {
     DomainState.PAUSED: GuestState.PAUSED,
     DomainState.SHUTDOWN: GuestState.STOPPING,
     DomainState.SHUTOFF: GuestState.STOPPED,
-    DomainState.CRASHED: GuestState.CRASHED,
+    DomainState.CRASHED: GuestState.KEPT,  # what has ended is not listed, so this one is there
     DomainState.PMSUSPENDED: GuestState.PAUSED,
 }
 
@@ -74,10 +76,22 @@ EVENTS: dict[tuple[Event, int | None], tuple[GuestState, str]] = {
     (Event.STOPPED, None): (GuestState.STOPPED, "stopped"),
     (Event.STOPPED, 0): (GuestState.STOPPED, "shut down"),
     (Event.STOPPED, 1): (GuestState.STOPPED, "stopped by force"),
-    (Event.STOPPED, 2): (GuestState.CRASHED, "QEMU died"),
+    (Event.STOPPED, 2): (GuestState.CRASHED, "its kernel panicked"),
     (Event.STOPPED, 5): (GuestState.CRASHED, "QEMU died"),
-    (Event.CRASHED, None): (GuestState.CRASHED, "its kernel panicked"),
+    # Told before libvirt does what on_crash says: the end follows at once, unless that is "preserve".
+    (Event.CRASHED, None): (GuestState.KEPT, "its kernel panicked"),
 }
+
+# virDomainEventWatchdogAction: where a watchdog's action leads to.
+WATCHDOG: dict[int, tuple[GuestState, str]] = {
+    0: (GuestState.RUNNING, "its watchdog ran out, and does nothing"),
+    1: (GuestState.PAUSED, "its watchdog paused it"),
+    2: (GuestState.RUNNING, "its watchdog reset it"),
+    3: (GuestState.STOPPED, "its watchdog powered it off"),
+    4: (GuestState.STOPPING, "its watchdog asked it to shut down"),
+    6: (GuestState.RUNNING, "its watchdog sent it an NMI"),
+}
+WATCHDOG_UNKNOWN = (GuestState.RUNNING, "its watchdog ran out")
 
 
 def state_of(state: int, reason: int) -> GuestState:

@@ -57,6 +57,11 @@ class Board:
                 del self._states[event.name]
             else:
                 self._states[event.name] = event.state
+            self.announce(event)
+
+    def announce(self, event: GuestEvent) -> None:
+        """Passes on what is no change of state."""
+        with self._lock:
             for listener in list(self._listeners):
                 try:
                     listener(event)

@@ -15,12 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from flashvisor.model.duration import parse_duration
 from flashvisor.model.guest import GuestState
-from flashvisor.model.site import OnCrash
+from flashvisor.model.site import OnCrash, Restarts
 
 FIRST_DELAY = 1.0  # seconds
 LONGEST_DELAY = 60.0  # seconds
 STEADY = 300.0  # seconds: a guest that ran that long starts with the first delay again
+FAULTS_KEPT = 101  # one more than `restarts.max` may be
 
 
 class Wish(Enum):
@@ -28,6 +30,8 @@ class Wish(Enum):
 
     RUN = auto()
     REST = auto()
+    RENEW = auto()  # to end, and to run again: it does not answer
+    KEEP = auto()  # to stay as it is: it crashed
 
 
 class Cause(Enum):
@@ -38,7 +42,9 @@ class Cause(Enum):
     STOPPED_BY_HAND = auto()
     SHUT_DOWN = auto()  # the guest ended itself cleanly
     CRASHED_RESTART = auto()  # it crashed, and the site says on_crash = "restart"
-    CRASHED_STOP = auto()  # it crashed, and the site says on_crash = "stop"
+    CRASHED_STOP = auto()  # it crashed, and the site says on_crash = "stop", or it crashed too often
+    CRASHED_KEEP = auto()  # it crashed, and is kept because the site says on_crash = "keep"
+    SILENT = auto()  # it does not answer, and the site says on_fail = "restart"
 
 
 class Action(Enum):
@@ -68,12 +74,14 @@ class History:
         started: When it was started last, in seconds; None while it is down.
         ended: When it ended last, in seconds.
         force_at: When a guest that was told to stop is stopped by force, in seconds; None if it was not told.
+        faults: When it crashed or fell silent, in seconds, newest last; a start by hand forgives all.
     """
 
     failures: int = 0
     started: float | None = None
     ended: float | None = None
     force_at: float | None = None
+    faults: tuple[float, ...] = ()
 
 
 # The one table of wishes. A crash while the guest shall rest changes nothing.
@@ -90,6 +98,26 @@ WISHES: dict[tuple[Wish, Cause], Wish] = {
     (Wish.RUN, Cause.SHUT_DOWN): Wish.REST,
     (Wish.RUN, Cause.CRASHED_RESTART): Wish.RUN,
     (Wish.RUN, Cause.CRASHED_STOP): Wish.REST,
+    (Wish.REST, Cause.CRASHED_KEEP): Wish.REST,
+    (Wish.RUN, Cause.CRASHED_KEEP): Wish.KEEP,
+    (Wish.REST, Cause.SILENT): Wish.REST,
+    (Wish.RUN, Cause.SILENT): Wish.RENEW,
+    (Wish.RENEW, Cause.SITE): Wish.RENEW,
+    (Wish.RENEW, Cause.STARTED_BY_HAND): Wish.RENEW,
+    (Wish.RENEW, Cause.STOPPED_BY_HAND): Wish.REST,
+    (Wish.RENEW, Cause.SHUT_DOWN): Wish.RUN,
+    (Wish.RENEW, Cause.CRASHED_RESTART): Wish.RUN,
+    (Wish.RENEW, Cause.CRASHED_STOP): Wish.RUN,
+    (Wish.RENEW, Cause.CRASHED_KEEP): Wish.KEEP,
+    (Wish.RENEW, Cause.SILENT): Wish.RENEW,
+    (Wish.KEEP, Cause.SITE): Wish.RUN,
+    (Wish.KEEP, Cause.STARTED_BY_HAND): Wish.RUN,
+    (Wish.KEEP, Cause.STOPPED_BY_HAND): Wish.REST,
+    (Wish.KEEP, Cause.SHUT_DOWN): Wish.REST,  # somebody else ended it
+    (Wish.KEEP, Cause.CRASHED_RESTART): Wish.REST,
+    (Wish.KEEP, Cause.CRASHED_STOP): Wish.REST,
+    (Wish.KEEP, Cause.CRASHED_KEEP): Wish.KEEP,
+    (Wish.KEEP, Cause.SILENT): Wish.KEEP,
 }
 
 # What follows from wish and state, before delays and grace are counted. None: no domain exists.
@@ -106,6 +134,23 @@ ACTIONS: dict[tuple[Wish, GuestState | None], Action] = {
     (Wish.REST, GuestState.RUNNING): Action.PRESS_BUTTON,
     (Wish.REST, GuestState.PAUSED): Action.FORCE_STOP,  # it cannot hear its button
     (Wish.REST, GuestState.STOPPING): Action.WAIT,
+    (Wish.RENEW, None): Action.START,
+    (Wish.RENEW, GuestState.STOPPED): Action.START,
+    (Wish.RENEW, GuestState.CRASHED): Action.START,
+    (Wish.RENEW, GuestState.RUNNING): Action.PRESS_BUTTON,
+    (Wish.RENEW, GuestState.PAUSED): Action.NOTHING,  # who stands still cannot answer: it is no fault of its own
+    (Wish.RENEW, GuestState.STOPPING): Action.WAIT,
+    (Wish.KEEP, None): Action.NOTHING,
+    (Wish.KEEP, GuestState.STOPPED): Action.NOTHING,
+    (Wish.KEEP, GuestState.CRASHED): Action.NOTHING,
+    (Wish.KEEP, GuestState.RUNNING): Action.NOTHING,
+    (Wish.KEEP, GuestState.PAUSED): Action.NOTHING,
+    (Wish.KEEP, GuestState.STOPPING): Action.NOTHING,
+    (Wish.KEEP, GuestState.KEPT): Action.NOTHING,
+    # What a crash left behind is in the way of a start, and of an end.
+    (Wish.RUN, GuestState.KEPT): Action.FORCE_STOP,
+    (Wish.REST, GuestState.KEPT): Action.FORCE_STOP,
+    (Wish.RENEW, GuestState.KEPT): Action.FORCE_STOP,
 }
 
 
@@ -123,6 +168,7 @@ def end_cause(state: GuestState, on_crash: OnCrash) -> Cause:
     """
     if state is GuestState.STOPPED:
         return Cause.SHUT_DOWN
+    # Whoever has ended cannot be kept any more.
     return Cause.CRASHED_RESTART if on_crash is OnCrash.RESTART else Cause.CRASHED_STOP
 
 
@@ -174,4 +220,22 @@ def note_end(history: History, now: float, *, clean: bool = False) -> History:
     """
     steady = history.started is not None and now - history.started >= STEADY
     before = 0 if steady else history.failures
-    return History(failures=0 if clean else before + 1, started=None, ended=now, force_at=None)
+    return replace(history, failures=0 if clean else before + 1, started=None, ended=now, force_at=None)
+
+
+def note_fault(history: History, now: float) -> History:
+    """Returns the history after a crash, or after a guest fell silent that is then started anew."""
+    return replace(history, faults=(*history.faults, now)[-FAULTS_KEPT:])
+
+
+def forgive(history: History) -> History:
+    """Returns the history after a start by hand: people know what they do, and counting begins anew."""
+    return replace(history, faults=())
+
+
+def is_spent(history: History, limit: Restarts | None, now: float) -> bool:
+    """Returns whether the fault noted last is one too many: `limit.max` restarts were not enough."""
+    if limit is None:
+        return False
+    within = parse_duration(limit.within)
+    return sum(now - when < within for when in history.faults) > limit.max

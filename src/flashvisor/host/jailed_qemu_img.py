@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flashvisor.errors import FlashvisorError
     from flashvisor.host.bubblewrap import Limits
 
-INFO_TIMEOUT = 300.0  # seconds
+INFO_TIMEOUT = 1800.0  # seconds; a check reads all tables
 CONVERT_TIMEOUT = 172_800.0  # seconds: two days; CPU time is what is limited
 INSIDE, OUT = "/in/disk", "/out"
 SECTOR = 512  # bytes: QEMU's raw layer counts in these

@@ -1,7 +1,8 @@
 """NFS: mounts an export of a server, version 4.2 or 4.1, without nfs-utils: the kernel needs the server's address only.
 
-Requests fail after about 30 seconds without an answer (`soft`), which is no danger to guests: QEMU pauses one whose
-read or write failed, and tries the same again later. Source: nfs(5), mount(8) `--internal-only`,
+Requests fail when the connection is lost and does not come back within about 20 seconds (`soft`), which is no danger to
+guests: QEMU pauses one whose read or write failed, and tries the same again later. While the connection stands, NFS 4
+waits for its answer without end. Source: nfs(5), mount(8) `--internal-only`,
 Documentation/admin-guide/nfs/nfs-client.rst; fs/nfs/fs_context.c::
 
     mount_export(Export("nas.example", "/vm"), Path("/var/lib/flashvisor/storage/vm"))
@@ -11,18 +12,18 @@ from __future__ import annotations
 
 import logging
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import CommandFailedError, NfsError
 from flashvisor.host import mount
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flashvisor.model.export import Export
 
 log = logging.getLogger(__name__)
 
+LOST_LOCKS = Path("/sys/module/nfs/parameters/recover_lost_locks")  # there once the module is loaded
 PORT = 2049  # RFC 7530, 3.1
 KNOCK = 3.0  # seconds that a server has to accept a connection: mount(2) itself would wait for minutes
 VERSIONS = ("4.2", "4.1")  # the kernel does not go down by itself
@@ -47,8 +48,21 @@ def mount_export(export: Export, target: Path) -> None:
             refusals.append(error.evidence)
         else:
             log.info("%s is mounted with NFS %s from %s", source, version, address)
+            _keep_locks()
             return
     raise NfsError(f"{source} cannot be mounted: {address} answers, and refuses", evidence="\n".join(refusals))
+
+
+def _keep_locks() -> None:
+    """Has the kernel take a lock again that a server forgot: else each file that QEMU locked fails for ever.
+
+    What the kernel warns of, somebody else writing in between, cannot be: a guest's disk belongs to one server.
+    Source: Documentation/admin-guide/kernel-parameters.txt, nfs.recover_lost_locks.
+    """
+    try:
+        LOST_LOCKS.write_text("Y")
+    except OSError as error:
+        log.warning("locks that an NFS server forgets stay lost: %s", error)
 
 
 def _find(host: str) -> tuple[str, str]:

@@ -18,3 +18,4 @@ class GuestState(StrEnum):
     PAUSED = "paused"
     CRASHED = "crashed"
     STOPPING = "stopping"
+    KEPT = "kept"  # crashed, and left as it was for whoever wants to look: its CPUs stand still

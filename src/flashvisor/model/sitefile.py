@@ -98,6 +98,8 @@ def _arm(value: Any, hint: Any) -> Any:  # noqa: ANN401
     TOML has no null: `X | None` only says that the key may be left out.
     """
     arms = [arg for arg in get_args(hint) if arg is not NoneType]
+    if isinstance(value, dict):
+        return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, msgspec.Struct)), arms[0])
     kind = {list: tuple, int: int, str: str}.get(type(value))
     plain = (get_args(arm)[0] if get_origin(arm) is Annotated else get_origin(arm) or arm for arm in arms)
     return next((arm for arm, base in zip(arms, plain, strict=True) if base is kind), arms[0])

@@ -67,6 +67,8 @@ def carry_out(actions: Iterable[Action], wish: Desired | None, hands: Hands, *, 
             hands.problems.tell(about, error)
         else:
             hands.problems.clear(about)
+    # The site may say something else of those who wait to be started.
+    hands.keeper.look_at_queue()
 
 
 def server_facts(hands: Hands, images: frozenset[str], names: Iterable[str]) -> ServerFacts:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from flashvisor.model.site import Storage
     from flashvisor.node.mirror import Mirror
     from flashvisor.node.network import NetworkPlan
-    from flashvisor.node.probes import Target
+    from flashvisor.node.probes import Ways
+    from flashvisor.node.questions import Question
 
 GIB = 1 << 30  # bytes
 CARD = Card(name="eth0", mac="52:54:00:00:00:01", up=True, driver="fake")
@@ -52,9 +53,9 @@ def blank_disk(serial: str, *, size: int = 64 * GIB) -> DataDisk:
 class FakeAsker:
     """Asks nobody: guests answer when a test says so, or at once if they are `prompt`."""
 
-    def __init__(self, answered: Callable[[str], None], *, prompt: bool = False) -> None:
-        self.answered, self._prompt = answered, prompt
-        self.watched: dict[str, Target] = {}
+    def __init__(self, ways: Ways, *, prompt: bool = False) -> None:
+        self._heard, self._prompt = ways.heard, prompt
+        self.watched: dict[str, Question] = {}
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -63,9 +64,17 @@ class FakeAsker:
     def __exit__(self, *exc: object) -> None:
         """Does nothing."""
 
-    def watch(self, name: str, target: Target) -> None:
+    def answered(self, name: str) -> None:
+        """Has a guest answer."""
+        self._heard(name, "")
+
+    def silent(self, name: str, trouble: str) -> None:
+        """Has a guest not answer any more."""
+        self._heard(name, trouble)
+
+    def watch(self, name: str, question: Question) -> None:
         """Notes whom it would ask."""
-        self.watched[name] = target
+        self.watched[name] = question
         if self._prompt:
             self.answered(name)
 

@@ -22,7 +22,7 @@ from flashvisor.guests.seed import SEED_LABEL, SeedGuest, seed_files
 from flashvisor.host import mtools, qemu_img
 from flashvisor.host.files import sync
 from flashvisor.model.names import guest_uuid
-from flashvisor.model.site import Firmware
+from flashvisor.model.site import Firmware, OnCrash
 from flashvisor.model.size import parse_size, show_size
 from flashvisor.node.cards import resolve_cards, seed_cards
 from flashvisor.node.guestoverlay import with_files
@@ -90,6 +90,8 @@ def prepare(desired: Desired, name: str, places: Places) -> DomainSpec:
         disks=disks,
         seed=_seed(guest.cloud_init, site, name, own) if guest.cloud_init else "",
         cards=resolve_cards(site, name),
+        keep=guest.on_crash is OnCrash.KEEP,
+        agent=guest.probe is not None and guest.probe.agent,
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flashvisor.guests.driver import Driver
     from flashvisor.node.machine import Machine
-    from flashvisor.node.probes import Asker
+    from flashvisor.node.probes import Asker, Ways
     from flashvisor.node.settings import Settings
     from flashvisor.node.slotwork import Slots
 
@@ -31,13 +31,13 @@ class Outside:
     Args:
         driver: Its hypervisor.
         machine: Its disks, networks and power.
-        asker: Makes who asks guests whether they are there; is given what to call when one answers.
+        asker: Makes who asks guests whether they are there.
         slots: Its flash, where that is not real.
     """
 
     driver: Driver
     machine: Machine
-    asker: Callable[[Callable[[str], None]], Asker]
+    asker: Callable[[Ways], Asker]
     slots: Slots | None = None
 
 
@@ -59,9 +59,9 @@ def find_outside(settings: Settings, driver: Driver) -> Outside:
         from flashvisor.node.fakeslots import FakeSlots
 
         fake = FakeMachine(blank_disk(serial) for serial in settings.fake_disks)
-        return Outside(driver, fake, lambda answered: FakeAsker(answered, prompt=True), FakeSlots(prompt=True))
+        return Outside(driver, fake, lambda ways: FakeAsker(ways, prompt=True), FakeSlots(prompt=True))
     from flashvisor.node.machine import RealMachine
     from flashvisor.node.probes import Prober
 
     machine = RealMachine(settings.state)
-    return Outside(driver, machine, lambda answered: Prober(answered, machine.reachable))
+    return Outside(driver, machine, lambda ways: Prober(ways, machine.reachable))

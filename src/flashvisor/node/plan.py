@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,6 +27,7 @@ from flashvisor.errors import (
 from flashvisor.model.names import Lease, assign_addresses, guest_storage
 from flashvisor.model.site import OnCrash
 from flashvisor.model.size import parse_size, show_size
+from flashvisor.model.startorder import stop_order, turn_in_words, waves
 from flashvisor.model.wiring import is_card, uplink_mac, uplink_of
 from flashvisor.node.cards import resolve_cards
 from flashvisor.node.mirror import find_mirror
@@ -126,8 +128,9 @@ def plan(current: Desired | None, wish: Desired | None, facts: ServerFacts) -> l
     changed |= before.keys() & after.keys() & _moved(current, wish)
     # Right after boot, or after a restart of the agent, a running guest of the site is one that was found again.
     stops = facts.running & (changed | (facts.running - after.keys()))
+    ordered = chain.from_iterable(stop_order(current.site if current else None, stops))
     return [
-        *(Action(Verb.STOP, name, "changed" if name in after else "no longer in the site") for name in sorted(stops)),
+        *(Action(Verb.STOP, name, "changed" if name in after else "no longer in the site") for name in ordered),
         *_unmounts(current, wish, facts),
         *_network(current, wish, facts),
         *_mounts(current, wish, facts),
@@ -181,14 +184,16 @@ def _guest_keys(desired: Desired | None) -> dict[str, object]:
 
 
 def _guest_key(desired: Desired, name: str, guest: Guest, leases: tuple[Lease, ...]) -> object:
-    # Forwards, firewall, rates and addresses that may be sent from are the server's rules: the guest runs on.
+    # Forwards, firewall, rates and addresses that may be sent from are the server's rules, and so is when and how it
+    # is started and asked: the guest runs on.
     nics = tuple(msgspec.structs.replace(nic, rate_in=None, rate_out=None, spoofing=False) for nic in guest.nics)
-    domain = msgspec.structs.replace(
-        guest, forwards=(), firewall=None, nics=nics, autostart=True, on_crash=OnCrash.RESTART
-    )
+    plain = msgspec.structs.replace(guest, autostart=True, on_crash=OnCrash.RESTART, restarts=None, probe=None)
+    domain = msgspec.structs.replace(plain, forwards=(), firewall=None, nics=nics)
     storage = guest_storage(desired.site, guest)
     return (
         domain,
+        guest.on_crash is OnCrash.KEEP,
+        guest.probe is not None and guest.probe.agent,
         desired.images.get(guest.image),
         tuple(lease for lease in leases if lease.guest == name),
         resolve_cards(desired.site, name),
@@ -278,8 +283,10 @@ def _network(current: Desired | None, wish: Desired | None, facts: ServerFacts) 
 def _starts(
     known: AbstractSet[str], changed: AbstractSet[str], wish: Desired | None, facts: ServerFacts
 ) -> Iterator[Action]:
-    for name, guest in sorted(wish.site.guest.items()) if wish else ():
+    guests = wish.site.guest if wish else {}
+    for name in chain.from_iterable(waves(wish.site)) if wish else ():
+        guest = guests[name]
         if name in changed and name in facts.running:
             yield Action(Verb.START, name, "with its changes")
         elif name not in known and name not in facts.running and guest.autostart:
-            yield Action(Verb.START, name)
+            yield Action(Verb.START, name, turn_in_words(guest))

@@ -30,7 +30,8 @@ from flashvisor.host.clock import boot_seconds
 from flashvisor.model.guest import GuestState
 from flashvisor.model.names import assign_addresses
 from flashvisor.model.size import parse_size
-from flashvisor.node.keeper import CRASHED
+from flashvisor.node.guestrecord import CRASHED
+from flashvisor.node.questions import questions
 from flashvisor.node.storage import use_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from flashvisor.guests.driver import Driver
     from flashvisor.host.journal import Entry
     from flashvisor.model.record import Boot
-    from flashvisor.node.keeper import Record
+    from flashvisor.node.guestrecord import Record
     from flashvisor.node.machine import Machine
     from flashvisor.node.plan import Desired
     from flashvisor.node.problems import Problems
@@ -152,7 +153,7 @@ def protections(secure: bool | None) -> tuple[Protection, ...]:
 
 def guest_report(name: str, desired: Desired, record: Record, state: GuestState | None) -> GuestReport:
     """Returns a guest at a glance; `state` is None when the hypervisor does not know it. Pure."""
-    guest = desired.site.guest[name]
+    guest, question = desired.site.guest[name], questions(desired.site).get(name)
     leases = [lease for lease in assign_addresses(desired.site) if lease.guest == name]
     target = str(leases[0].address) if leases else ""
     down = GuestState.CRASHED if record.problem.startswith(CRASHED) else GuestState.STOPPED
@@ -168,6 +169,11 @@ def guest_report(name: str, desired: Desired, record: Record, state: GuestState 
         answered=record.answered,
         restarts=record.restarts,
         problem=record.problem,
+        probe=str(question.target) if question else "",
+        waits=record.waits,
+        failure=record.failure,
+        failed=record.failed,
+        watchdogs=record.watchdogs,
     )
 
 

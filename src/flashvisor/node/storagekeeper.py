@@ -34,7 +34,7 @@ from flashvisor.guests.supervise import History, note_end, note_start, start_due
 from flashvisor.host.clock import monotonic
 from flashvisor.model.storagestate import FIT, StorageState
 from flashvisor.node.anew import end_anew, held
-from flashvisor.node.keeper import PAUSED
+from flashvisor.node.guestrecord import PAUSED
 from flashvisor.node.plan import Verb
 from flashvisor.node.remotelook import RemoteLook
 from flashvisor.node.storage import storages_of
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Resumes in a row that did not help, while the guest's network storage is fit: its server forgot the files that QEMU
+# has open, and only a new start opens them again.
+GIVE_UP = 5
 CALM, ALERT = 10.0, 1.0  # seconds between two looks: while all is well, and while something is wrong
 
 PROBLEMS: dict[StorageState, type[NodeError]] = {
@@ -278,7 +281,8 @@ class StorageKeeper:
         self._explain(name, fault, unfit)
         if unfit or not self._waits.due(name):
             return
-        if not self._waits.is_stale(name):
+        remote = any(site.storage[each].nfs for each in self._storages(site, name, fault.path))
+        if not self._waits.is_stale(name) and not (remote and self._waits.failures(name) > GIVE_UP):
             self._waits.resume(name)
             return
         try:
@@ -293,6 +297,6 @@ class StorageKeeper:
         if record.problem.startswith(PAUSED):
             record.problem = PAUSED + (words(unfit[0], self._health[unfit[0]]) if unfit else failed)
         about = f"disk of guest {name}"
-        if not unfit and self._waits.often(name) and about not in self._told:
+        if not unfit and self._waits.failures(name) > 1 and about not in self._told:
             self._told[about] = fault
             self._hands.problems.tell(about, DiskFaultError(f"guest {name} waits: {failed}; it is tried again"))

@@ -115,10 +115,10 @@ class Waits:
         with self._lock:
             return {name: wait.fault for name, wait in sorted(self._waits.items()) if wait.fault}
 
-    def often(self, name: str) -> bool:
-        """Tells whether a resume did not help a guest that waits."""
+    def failures(self, name: str) -> int:
+        """Returns how often in a row a guest came to wait."""
         with self._lock:
-            return self._waits[name].history.failures > 1 if name in self._waits else False
+            return self._waits[name].history.failures if name in self._waits else 0
 
     def mark_stale(self, names: Iterable[str]) -> None:
         """Notes guests that run from a mount that is no more."""

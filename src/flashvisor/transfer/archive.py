@@ -15,6 +15,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from flashvisor.errors import (
     ArchiveMemberError,
@@ -51,12 +52,19 @@ class Package:
             ArchivePathError: its name leads elsewhere, or it is a link.
             MissingDiskError: it is not there.
         """
-        name = safe_name(name, self.place.name)
+        # A descriptor's names are URI references (RFC 3986): some tools escape spaces in them, some do not.
+        for spelling in (name, unquote(name)):
+            found = self._find(safe_name(spelling, self.place.name))
+            if found is not None:
+                return found
+        raise MissingDiskError(f"{self.place.name} names the file '{name}', and it is not there")
+
+    def _find(self, name: str) -> Region | None:
         if name in self.members:
             return self.members[name]
         path = self.beside / name if self.beside is not None else None
         if path is None or not path.exists():
-            raise MissingDiskError(f"{self.place.name} names the file '{name}', and it is not there")
+            return None
         if path.is_symlink() or not stat.S_ISREG(path.stat().st_mode) or not _below(path, self.beside):
             raise ArchivePathError(f"{self.place.name} names '{name}', which is a link and no plain file beside it")
         return Region.of(path)

@@ -43,7 +43,9 @@ MEMORY = 4 * GIB  # bytes of address space
 SLACK = 64 * MIB  # bytes: tables of a small image, and rounding
 GROWTH = 4  # what is written may be as many times what was read: no format packs data so much better than ours
 TABLES = 1024  # bytes of disk for each byte of qcow2's tables, with room
-CPU_BASE, CPU_RATE = 600, 2_500_000  # seconds; bytes that are read in each second more
+CPU_BASE = 1800  # seconds
+READ_RATE, WORK_RATE = 2_500_000, 50_000_000  # bytes of file, and of disk, for each second more
+PACKED = 100  # bytes of disk that a byte of file is believed to stand for, as far as time goes
 ROUNDING = 100  # a disk may be larger than declared by one part in so many, and SLACK
 UNCLEAN = "needs to be replayed"  # qemu-img of a VHDX whose log was not emptied
 
@@ -115,7 +117,17 @@ def _unpacked(disk: Disk, target: Path, watch: Watch) -> Region:
 
 
 def _limits(size: int, virtual: int) -> Limits:
-    return Limits(memory=MEMORY, file_size=GROWTH * size + virtual // TABLES + SLACK, cpu=CPU_BASE + size // CPU_RATE)
+    return Limits(memory=MEMORY, file_size=GROWTH * size + virtual // TABLES + SLACK, cpu=cpu_limit(size, virtual))
+
+
+def cpu_limit(size: int, virtual: int) -> int:
+    """Returns the seconds of CPU time for a conversion: far more than an honest image needs on a slow machine.
+
+    Args:
+        size: Bytes of its file.
+        virtual: Bytes of the disk.
+    """
+    return CPU_BASE + size // READ_RATE + min(virtual, PACKED * size) // WORK_RATE
 
 
 def _examine(source: qemu_img.Source, kind: Kind, limits: Limits, name: str) -> int:

@@ -18,7 +18,7 @@ from flashvisor.errors import CommandFailedError, DamagedImageError
 from flashvisor.host import jailed_qemu_img as qemu_img
 from flashvisor.host.bubblewrap import Limits
 from flashvisor.host.files import bytes_on_disk, need_space, replacing, sha256_file
-from flashvisor.transfer.conversion import CPU_BASE, CPU_RATE, MEMORY, SLACK
+from flashvisor.transfer.conversion import MEMORY, SLACK, cpu_limit
 from flashvisor.transfer.formats import Kind
 from flashvisor.transfer.inspect import inspect
 from flashvisor.transfer.ovfwriter import DiskFile, write_ovf
@@ -70,10 +70,9 @@ def write_ova(guest: GuestDraft, disks: Mapping[str, Path], target: Path, watch:
 
 
 def _convert(path: Path, size: int, target: Path, watch: Watch) -> None:
-    read = path.stat().st_size
     # What guests repeat packs better in our format than in theirs: the whole disk is the limit, not a factor.
     limits = Limits(
-        memory=MEMORY, file_size=size + size // GRAIN_TABLES + SLACK, cpu=CPU_BASE + (read + size) // CPU_RATE
+        memory=MEMORY, file_size=size + size // GRAIN_TABLES + SLACK, cpu=cpu_limit(path.stat().st_size, size)
     )
     with watch(f"converting {path.name}", size) as advance:
         source = qemu_img.Source(path, "qcow2")

@@ -35,7 +35,7 @@ UNREMARKED = (CPU, MEMORY, NIC, 13, 24, *CONTROLLERS)  # keyboard and screen: ev
 QUIET_SUBTYPES = ("vmware.vmci", "vmware.cdrom.iso.none")
 MAX_CPUS = 255
 MIN_MEMORY, MAX_MEMORY = 16 * UNITS["MiB"], 1 << 50  # bytes
-DISK_REFERENCE = re.compile(r"(?:ovf:)?/disk/(.+)")
+DISK_REFERENCE = re.compile(r"(?:ovf:)?/?disk/(.+)")  # VirtualBox leaves the scheme out
 MAC = re.compile(r"[0-9a-f]{12}")
 MULTICAST = 1  # of a MAC's first byte
 CARDS = {
@@ -155,11 +155,16 @@ def _memory(system: System) -> int:
 
 
 def _disk_items(items: Iterable[Item]) -> list[Item]:
-    """Disks in the order that firmware looks at them: by controller as they stand there, then by place on it."""
+    """Disks in the order that firmware looks at them: by kind of controller, its number, and the place on it.
+
+    Kinds stand in their order already, but VMware writes a second IDE controller before the first.
+    """
     everything = list(items)
-    order = {item.id: index for index, item in enumerate(everything) if item.kind in CONTROLLERS}
+    controllers = [item for item in everything if item.kind in CONTROLLERS]
+    kinds = list(dict.fromkeys((item.kind, item.subtype) for item in controllers))
+    order = {item.id: (kinds.index((item.kind, item.subtype)), parse_whole(item.address) or 0) for item in controllers}
     found = [item for item in everything if item.kind in DISK_KINDS]
-    return sorted(found, key=lambda item: (order.get(item.parent, -1), parse_whole(item.place) or 0))
+    return sorted(found, key=lambda item: (*order.get(item.parent, (-1, 0)), parse_whole(item.place) or 0))
 
 
 def _disk_id(item: Item) -> str | None:

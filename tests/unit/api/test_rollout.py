@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from flashvisor.api import rollout
@@ -119,3 +120,19 @@ def test_only_guests_that_start_and_have_a_card_are_expected_to_answer() -> None
         + 'nics = [{ network = "n" }]\n'
     )
     assert rollout.expected_answers(site) == ("on",)
+
+
+def test_a_guest_with_a_probe_is_expected_to_answer_without_a_card() -> None:
+    site = parse_site(
+        'schema = 1\nnode = { name = "alpha" }\n[image.i]\nfile = "i"\n'
+        '[guest.a]\nimage = "i"\nmemory = "64MiB"\nprobe = { agent = true }\n'
+    )
+    assert rollout.expected_answers(site) == ("a",)
+
+
+def test_a_guest_that_waits_says_for_what(sim: NodeSim, connect: Callable[[], Client]) -> None:
+    sim.silent_polls = 99
+    sim.guests["a"] = msgspec.structs.replace(sim.guests["a"], waits="for guest db, which failed")
+    with connect() as client, pytest.raises(GuestSilentError) as caught:
+        rollout.wait_for_guests(client, ["a"], 60)
+    assert caught.value.evidence == "a: running, 0 restarts, waits for guest db, which failed"

@@ -73,6 +73,13 @@ def test_says_it_as_json_too(site_file: Path) -> None:
     assert hello["summary"].endswith("not started by alpha itself")
 
 
+def test_says_when_a_guest_starts(site_file: Path) -> None:
+    turn = 'autostart = { after = ["debian"], delay = "5s" }'
+    site_file.write_text(site_file.read_text().replace('memory = "64MiB"', f'memory = "64MiB"\n{turn}'))
+    result = CliRunner().invoke(check.command, [str(site_file)], catch_exceptions=False)
+    assert "started once debian answers, 5s later" in result.output
+
+
 def test_image_files_must_exist(site_file: Path) -> None:
     (site_file.parent / "hello.efi").unlink()
     with pytest.raises(UnknownImageError, match=r"image\.hello\.file"):

@@ -6,6 +6,7 @@ import io
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 if TYPE_CHECKING:
@@ -77,6 +78,27 @@ def test_guest_list_and_show(flashvisor: Callable[..., Ran]) -> None:
     assert "12.50 s after boot" in flashvisor("guest", "list").stdout
     assert json.loads(flashvisor("guest", "list", "--json").stdout)[0]["name"] == "web"
     assert "state       running\n" in flashvisor("guest", "show", "web").stdout
+
+
+def test_guest_show_says_how_it_is_asked_and_what_went_wrong(flashvisor: Callable[..., Ran], sim: NodeSim) -> None:
+    assert "last fault  -\n" in flashvisor("guest", "show", "web").stdout
+    sim.guests["web"] = msgspec.structs.replace(
+        sim.guests["web"],
+        probe="TCP 10.77.0.10:80",
+        failure="its kernel panicked",
+        failed=75.0,
+        watchdogs=2,
+        waits="for guest db to answer",
+    )
+    shown = flashvisor("guest", "show", "web").stdout
+    for line in (
+        "probe       TCP 10.77.0.10:80\n",
+        "watchdogs   2\n",
+        "after boot: its kernel panicked\n",
+        "problem     waits for guest db to answer\n",
+    ):
+        assert line in shown
+    assert "waits for guest db to answer" in flashvisor("guest", "list").stdout
 
 
 def test_guest_stop_and_start(flashvisor: Callable[..., Ran]) -> None:

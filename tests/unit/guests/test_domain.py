@@ -137,6 +137,19 @@ def test_text_cannot_leave_its_place(text: str) -> None:
     assert source.attrib["path"] == f"/run/{text}"
 
 
+def test_a_guest_that_is_kept_stays_with_libvirt_when_it_crashes() -> None:
+    assert tree_of(replace(SPECS["bios"], keep=True)).findtext("on_crash") == "preserve"
+
+
+def test_only_who_asks_for_it_has_a_channel_to_its_agent() -> None:
+    spec = replace(SPECS["bios"], agent=True)
+    (channel,) = devices(spec).findall("channel")
+    assert channel.attrib == {"type": "unix"}
+    (target,) = channel
+    assert target.attrib == {"type": "virtio", "name": "org.qemu.guest_agent.0"}
+    assert "CONFIG_VIRTIO_SERIAL=y" in DEVICES.read_text()
+
+
 def vlan_of(card: Card) -> ET.Element | None:
     return devices(replace(next(iter(SPECS.values())), cards=(card,))).find("interface/vlan")
 

@@ -31,7 +31,7 @@ class TestFake(DriverContract):
     @pytest.fixture
     def rig(self) -> Rig:
         driver = FakeDriver()
-        return Rig(driver, SPEC, driver.crash, lambda: driver, driver.fail_disk)
+        return Rig(driver, SPEC, driver.crash, lambda: driver, driver.fail_disk, driver.bite, driver.agents.add)
 
 
 class TestLibvirtOnASimulator(DriverContract):
@@ -47,7 +47,9 @@ class TestLibvirtOnASimulator(DriverContract):
         def fail_disk(name: str, fault: DiskFault) -> None:
             sim.fail_disk(name, fault.path, "enospc" if fault.full else "message")
 
-        # libvirt tells a panic twice: as a crash, and as the stop that follows (on_crash = destroy).
-        yield Rig(drivers[0], SPEC, lambda name: sim.end(name, (8, 0), (5, 2)), again, fail_disk)
+        def bite(name: str) -> None:
+            sim.bite(name, 2)
+
+        yield Rig(drivers[0], SPEC, sim.panic, again, fail_disk, bite, sim.agents.add)
         for driver in drivers:
             driver.close()

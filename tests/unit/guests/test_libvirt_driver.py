@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import GuestStateError, HypervisorError, ToolMissingError
+from flashvisor.errors import GuestSilentError, GuestStateError, HypervisorError, ToolMissingError
 from flashvisor.guests.driver import DiskFault, GuestEvent
 from flashvisor.guests.libvirt_driver import LibvirtDriver
 from flashvisor.model.guest import GuestState
 from sim.drivercontract import listen, until
-from sim.libvirtsim import INTERNAL_ERROR, OPERATION_INVALID, LibvirtSim, SimConnection, SimDomain, SimError
+from sim.libvirtsim import (
+    INTERNAL_ERROR,
+    OPERATION_INVALID,
+    SYSTEM_ERROR,
+    LibvirtSim,
+    SimConnection,
+    SimDomain,
+    SimError,
+)
 from unit.guests.golden_specs import SPECS
 
 if TYPE_CHECKING:
@@ -128,6 +136,71 @@ def test_a_guest_without_a_serial_socket_has_no_console(sim: LibvirtSim, driver:
     sim.domains["odd"] = SimDomain(sim, "odd", "<domain><devices/></domain>")
     with pytest.raises(GuestStateError, match="no serial port"):
         driver.console_socket("odd")
+
+
+def test_an_agent_gets_whole_seconds(sim: LibvirtSim, driver: LibvirtDriver) -> None:
+    driver.start(SPEC)
+    sim.agents.add(SPEC.name)
+    driver.ask_agent(SPEC.name, 0.3)
+    assert sim.domains[SPEC.name].agent_timeout == 1
+
+
+def test_an_agent_that_does_not_answer_is_told_in_libvirts_words(driver: LibvirtDriver) -> None:
+    driver.start(SPEC)
+    with pytest.raises(GuestSilentError, match=f"the agent in guest {SPEC.name}") as caught:
+        driver.ask_agent(SPEC.name, 2.0)
+    assert "not connected" in caught.value.evidence
+
+
+def test_an_agent_that_answers_nonsense_does_not_answer(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: SimDomain, _flags: int) -> int:
+        raise SimError(INTERNAL_ERROR, "internal error: cannot parse json")
+
+    driver.start(SPEC)
+    monkeypatch.setattr(SimDomain, "getTime", refuse)
+    with pytest.raises(GuestSilentError):
+        driver.ask_agent(SPEC.name, 2.0)
+
+
+def test_a_libvirt_that_is_gone_or_a_guest_that_stands_still_is_no_silent_agent(
+    sim: LibvirtSim, driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: SimDomain, _flags: int) -> int:
+        raise SimError(OPERATION_INVALID, "Requested operation is not valid: domain is not running")
+
+    def lose(_self: SimDomain, _flags: int) -> int:
+        sim.kill_daemon()
+        raise SimError(SYSTEM_ERROR, "Cannot write data: Broken pipe")
+
+    driver.start(SPEC)
+    for play, kind in ((refuse, GuestStateError), (lose, HypervisorError)):
+        monkeypatch.setattr(SimDomain, "getTime", play)
+        with pytest.raises(kind):
+            driver.ask_agent(SPEC.name, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "reason"),
+    [
+        (1, GuestState.PAUSED, "its watchdog paused it"),
+        (3, GuestState.STOPPED, "its watchdog powered it off"),
+        (99, GuestState.RUNNING, "its watchdog ran out"),
+    ],
+)
+def test_a_watchdog_says_what_it_does(
+    sim: LibvirtSim, driver: LibvirtDriver, action: int, state: GuestState, reason: str
+) -> None:
+    events = listen(driver)
+    driver.start(SPEC)
+    until(events, GuestState.RUNNING)
+    sim.bite(SPEC.name, action)
+    assert events.get(timeout=PATIENCE) == GuestEvent(SPEC.name, state, reason, watchdog=True)
+
+
+def test_a_crashed_guest_of_before_is_kept(sim: LibvirtSim) -> None:
+    sim.domains["kept"] = SimDomain(sim, "kept", "", (6, 1))
+    with LibvirtDriver(libvirt=sim) as driver:
+        assert driver.domains() == {"kept": GuestState.KEPT}
 
 
 def test_an_unknown_event_changes_nothing(sim: LibvirtSim, driver: LibvirtDriver) -> None:

@@ -20,14 +20,17 @@ from flashvisor.guests.supervise import (
     Wish,
     decide,
     end_cause,
+    forgive,
+    is_spent,
     next_wish,
     note_end,
+    note_fault,
     note_start,
     note_stop_asked,
     start_due,
 )
 from flashvisor.model.guest import GuestState
-from flashvisor.model.site import OnCrash
+from flashvisor.model.site import OnCrash, Restarts
 
 NOTHING = Decision(Action.NOTHING)
 
@@ -52,7 +55,9 @@ def test_a_guest_that_shut_itself_down_stays_down() -> None:
     assert next_wish(wish, Cause.STARTED_BY_HAND) is Wish.RUN
 
 
-@pytest.mark.parametrize(("on_crash", "wish"), [(OnCrash.RESTART, Wish.RUN), (OnCrash.STOP, Wish.REST)])
+@pytest.mark.parametrize(
+    ("on_crash", "wish"), [(OnCrash.RESTART, Wish.RUN), (OnCrash.STOP, Wish.REST), (OnCrash.KEEP, Wish.REST)]
+)
 def test_a_crash_follows_the_site(on_crash: OnCrash, wish: Wish) -> None:
     assert next_wish(Wish.RUN, end_cause(GuestState.CRASHED, on_crash)) is wish
 
@@ -129,3 +134,56 @@ def test_no_wait_is_longer_than_the_longest(
     if decision.due is not None:
         assert ended is not None
         assert now < decision.due <= ended + LONGEST_DELAY
+
+
+def test_a_kept_guest_is_left_alone_until_people_want_something_of_it() -> None:
+    wish = next_wish(Wish.RUN, Cause.CRASHED_KEEP)
+    assert wish is Wish.KEEP
+    assert decide(wish, GuestState.KEPT, History(), 1.0) == NOTHING
+    for cause, after in ((Cause.STARTED_BY_HAND, Wish.RUN), (Cause.STOPPED_BY_HAND, Wish.REST)):
+        assert next_wish(wish, cause) is after
+        assert decide(after, GuestState.KEPT, History(), 1.0) == Decision(Action.FORCE_STOP)
+
+
+def test_a_guest_that_crashes_on_its_way_down_is_not_kept() -> None:
+    assert next_wish(Wish.REST, Cause.CRASHED_KEEP) is Wish.REST
+
+
+def test_a_silent_guest_is_asked_to_end_then_forced_then_started_anew() -> None:
+    wish, history = next_wish(Wish.RUN, Cause.SILENT), note_start(History(), 0.0)
+    assert decide(wish, GuestState.RUNNING, history, 10.0) == Decision(Action.PRESS_BUTTON)
+    history = note_stop_asked(history, 10.0, grace=30.0)
+    assert decide(wish, GuestState.RUNNING, history, 20.0) == Decision(Action.WAIT, 40.0)
+    assert decide(wish, GuestState.STOPPING, history, 40.0) == Decision(Action.FORCE_STOP)
+    wish, history = next_wish(wish, Cause.SHUT_DOWN), note_end(history, 41.0)
+    assert decide(wish, None, history, 41.0) == Decision(Action.WAIT, 42.0)
+    assert decide(wish, None, history, 42.0) == Decision(Action.START)
+
+
+def test_people_may_stop_a_guest_that_is_being_renewed() -> None:
+    wish = next_wish(next_wish(Wish.RUN, Cause.SILENT), Cause.STOPPED_BY_HAND)
+    assert next_wish(wish, Cause.SHUT_DOWN) is Wish.REST
+
+
+def test_five_restarts_in_ten_minutes_are_enough() -> None:
+    limit, history = Restarts(max=5, within="10m"), History()
+    for crash in range(5):
+        history = note_fault(history, crash * 100.0)
+        assert not is_spent(history, limit, crash * 100.0)
+    assert is_spent(note_fault(history, 599.0), limit, 599.0)
+    assert not is_spent(note_fault(history, 600.0), limit, 600.0)  # the first is ten minutes ago
+    assert not is_spent(note_fault(history, 599.0), None, 599.0)
+    assert not is_spent(note_fault(forgive(history), 599.0), limit, 599.0)
+
+
+def test_no_more_is_remembered_than_counts() -> None:
+    history = History()
+    for crash in range(1000):
+        history = note_fault(history, float(crash))
+    assert len(history.faults) == 101
+    assert is_spent(history, Restarts(max=100, within="24h"), 1000.0)
+
+
+def test_what_counts_outlives_starts_and_ends() -> None:
+    history = note_end(note_start(note_fault(History(), 1.0), 2.0), 3.0, clean=True)
+    assert history.faults == (1.0,)

@@ -43,6 +43,8 @@ class Mounts:
 def test_the_kernel_is_given_an_address_and_no_helper_is_called(
     listening: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lost_locks = tmp_path / "recover_lost_locks"
+    monkeypatch.setattr(nfs, "LOST_LOCKS", lost_locks)
     mounts = Mounts()
     monkeypatch.setattr(mount, "mount", mounts)
     nfs.mount_export(HERE, tmp_path)
@@ -50,12 +52,15 @@ def test_the_kernel_is_given_an_address_and_no_helper_is_called(
     assert source == "127.0.0.1:/vm"
     assert (words["kind"], words["internal"]) == ("nfs4", True)
     options = str(words["options"]).split(",")
+    assert lost_locks.read_text() == "Y"
     assert {"vers=4.2", "addr=127.0.0.1", "proto=tcp", "soft", "nodev", "nosuid"} <= set(options)
 
 
 def test_an_older_server_is_asked_for_4_1(listening: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = Mounts("4.2")
     monkeypatch.setattr(mount, "mount", mounts)
+    # A kernel without that switch is no reason to do without the storage.
+    monkeypatch.setattr(nfs, "LOST_LOCKS", tmp_path / "none" / "recover_lost_locks")
     nfs.mount_export(HERE, tmp_path)
     assert ["vers=4.2" in str(words["options"]) for _, words in mounts.done] == [True, False]
 

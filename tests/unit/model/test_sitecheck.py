@@ -8,6 +8,7 @@ from flashvisor.errors import (
     ConflictError,
     DuplicateMacError,
     SiteError,
+    StartRingError,
     UnknownImageError,
     UnknownReferenceError,
     WrongTypeError,
@@ -428,3 +429,67 @@ def test_a_network_may_be_too_small() -> None:
     text = site(network='[network.tiny]\nsubnet = "10.1.0.0/30"', db=f"nics = [{cards}]")
     with pytest.raises(ConflictError, match=r"network\.tiny: all 2 addresses"):
         check(text)
+
+
+CARD = 'nics = [{ network = "inside" }]\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "message"),
+    [
+        ('autostart = { after = ["wbe"] }', UnknownReferenceError, 'guest.db.autostart.after: no guest "wbe"'),
+        ('autostart = { after = ["db"] }', StartRingError, "guest.db.autostart: db waits for db"),
+        ('autostart = { delay = "25h" }', WrongTypeError, 'guest.db.autostart.delay: expected 0 ms to 24 h, got "25h"'),
+        ('restarts = { max = 3, within = "0s" }', WrongTypeError, "guest.db.restarts.within: expected 1 s to 24 h"),
+        ("probe = {}", WrongTypeError, "expected one of tcp, http, serial and agent = true, got none of them"),
+        ("probe = { agent = false }", WrongTypeError, "agent = true, got none of them"),
+        ('probe = { serial = "a", agent = true }', WrongTypeError, "got serial and agent"),
+        ("probe = { tcp = 22 }", WrongTypeError, "guest.db.probe: tcp and http expect a card in a network"),
+        ('probe = { http = "/" }', WrongTypeError, "guest.db.probe: tcp and http expect a card in a network"),
+        (CARD + "probe = { tcp = 22, port = 80 }", WrongTypeError, "expected port and expect only beside http"),
+        (CARD + "probe = { tcp = 22, expect = 200 }", WrongTypeError, "expected port and expect only beside http"),
+        (CARD + 'probe = { http = "health" }', WrongTypeError, "guest.db.probe.http: expected a path without spaces"),
+        (CARD + 'probe = { http = "/ HTTP/1.1" }', WrongTypeError, "guest.db.probe.http: expected a path without"),
+        ('probe = { serial = "" }', WrongTypeError, "guest.db.probe.serial: expected 1 to 100 characters"),
+        ('probe = { serial = "(" }', WrongTypeError, "guest.db.probe.serial: expected a regular expression"),
+        ('probe = { serial = "(a+)+b" }', WrongTypeError, "and one of * + ? {}"),
+        ('probe = { serial = "(a|aa)+b" }', WrongTypeError, "and that not behind a group"),
+        ('probe = { serial = "(a|aa){2,}b" }', WrongTypeError, "and that not behind a group"),
+        ('probe = { serial = "a|b|c|d|e|f|g|h" }', WrongTypeError, "at most 6 of | and one"),
+        ('probe = { serial = "[^]a+]+b+" }', WrongTypeError, "and one of * + ? {}"),
+        ('probe = { serial = "[a]+]+" }', WrongTypeError, "and one of * + ? {}"),
+        ('probe = { serial = "a?b?" }', WrongTypeError, "and one of * + ? {}"),
+        (
+            'probe = { agent = true, interval = "500ms" }',
+            WrongTypeError,
+            "guest.db.probe.interval: expected 1 s to 1 h",
+        ),
+        (
+            'probe = { agent = true, timeout = "2m" }',
+            WrongTypeError,
+            "guest.db.probe.timeout: expected 100 ms to 1 min",
+        ),
+        ('probe = { agent = true, start_period = "0s" }', WrongTypeError, "start_period: expected 1 s to 24 h"),
+    ],
+)
+def test_when_a_guest_runs(lines: str, kind: type[SiteError], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        check(site(db=lines))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'autostart = { order = 10, delay = "30s", after = ["web"], wait = "started" }',
+        "autostart = {}",
+        'on_crash = "keep"',
+        'restarts = { max = 5, within = "10m" }',
+        CARD + 'probe = { tcp = 22, interval = "1s", timeout = "100ms", failures = 1, on_fail = "restart" }',
+        CARD + 'probe = { http = "/health?deep=1", port = 8080, expect = 204 }',
+        r"probe = { serial = '(?:login|ready): ?\*\?[*+?{]' }",
+        "probe = { agent = true }",
+    ],
+)
+def test_when_a_guest_may_run(lines: str) -> None:
+    check(site(db=lines))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flashvisor.errors import SiteError, SiteSyntaxError, UnknownKeyError, WrongTypeError
 from flashvisor.model import sitefile
 from flashvisor.model.problem import Problems
-from flashvisor.model.site import Firmware, Site
+from flashvisor.model.site import Autostart, Firmware, Site, Wait
 from flashvisor.model.sitefile import parse_site, site_schema
 
 HEAD = 'schema = 1\nnode = { name = "alpha" }\n'
@@ -180,3 +180,32 @@ def test_the_schema_is_json_and_closed() -> None:
     assert guest["additionalProperties"] is False
     assert guest["required"] == ["image", "memory"]
     assert guest["properties"]["cpus"]["maximum"] == 255
+
+
+def test_a_start_is_a_word_or_a_table() -> None:
+    short = parse_site(GUEST + "autostart = false").guest["web"].autostart
+    assert short is False
+    long = parse_site(GUEST + 'autostart = { order = 10, after = ["web"] }').guest["web"].autostart
+    assert isinstance(long, Autostart)
+    assert (long.order, long.after, long.delay, long.wait) == (10, ("web",), "0s", Wait.ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("autostart = { order = -1 }", "guest.web.autostart.order: expected a whole number, 0 to 9999, got -1"),
+        (
+            "autostart = { delay = 30 }",
+            "guest.web.autostart.delay: expected a whole number and a unit (ms, s, m or",
+        ),
+        ('autostart = { wait = "up" }', 'guest.web.autostart.wait: expected one of "started", "answered", got "up"'),
+        ("autostart = { oder = 1 }", "guest.web.autostart.oder is not a key"),
+        ('on_crash = "ask"', 'guest.web.on_crash: expected one of "restart", "stop", "keep", got "ask"'),
+        ("restarts = {}", "guest.web.restarts.max is missing"),
+        ("restarts = { max = 0 }", "guest.web.restarts.max: expected a whole number, 1 to 100, got 0"),
+        ('probe = "tcp"', 'guest.web.probe: expected a table, got "tcp"'),
+        ('probe = { http = "/", expect = 42 }', "guest.web.probe.expect: expected an HTTP status, 100 to 599, got 42"),
+    ],
+)
+def test_what_is_wrong_with_a_start_is_named_in_full(line: str, message: str) -> None:
+    assert message in failure(GUEST + line).what

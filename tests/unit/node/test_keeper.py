@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flashvisor.errors import GuestStateError, HypervisorError, UnknownGuestError
-from flashvisor.guests.driver import GuestEvent
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.guests.supervise import Wish
 from flashvisor.model.guest import GuestState
+from flashvisor.node.questions import Tcp
 from sim.nodekit import SECOND_GUEST, SITE, Server, desired, server
+from sim.watcher import LIMIT, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-LIMIT = 10.0  # seconds; a test that needs them has failed
-
-
-class Watcher:
-    """Counts a guest's events as the driver tells them, and waits for one."""
-
-    def __init__(self, driver: FakeDriver) -> None:
-        self._seen: list[GuestEvent] = []
-        self._news = threading.Condition()
-        driver.subscribe(self._hear)
-
-    def _hear(self, event: GuestEvent) -> None:
-        with self._news:
-            self._seen.append(event)
-            self._news.notify_all()
-
-    def wait(self, name: str, state: GuestState, times: int = 1) -> None:
-        """Waits until a guest came into a state that often."""
-
-        def often_enough() -> bool:
-            return sum((event.name, event.state) == (name, state) for event in self._seen) >= times
-
-        with self._news:
-            assert self._news.wait_for(often_enough, LIMIT), self._seen
 
 
 @pytest.fixture
@@ -84,7 +59,7 @@ def test_a_guest_that_shuts_itself_down_stays_down_until_started_by_hand(made: S
 
 def test_a_guest_answers_once_and_its_restart_answers_anew(made: Server) -> None:
     made.bring_up()
-    assert made.asker.watched["hello"].port == 80
+    assert made.asker.watched["hello"].target == Tcp("10.77.0.10", 80)
     made.asker.answered("hello")
     first = made.keeper.record("hello").answered
     assert first is not None

@@ -162,6 +162,41 @@ def test_missing_images_are_those_that_guests_use() -> None:
     assert missing_images(wish, facts(memory=GIB)) == ()
 
 
+THREE = SITE + "".join(
+    f'[guest.{name}]\nimage = "hello"\nmemory = "64MiB"\nautostart = {turn}\n'
+    for name, turn in (("app", '{ after = ["zdb"] }'), ("zdb", "true"), ("abc", '{ after = ["app"], delay = "30s" }'))
+)
+
+
+def test_guests_start_in_their_turn_and_the_plan_says_what_they_wait_for() -> None:
+    starts = [action for action in plan(None, desired(THREE), facts()) if action.verb == "start"]
+    assert [(action.subject, action.detail) for action in starts] == [
+        ("hello", ""),
+        ("zdb", ""),
+        ("app", "once zdb answers"),
+        ("abc", "once app answers, 30s later"),
+    ]
+
+
+def test_guests_stop_the_other_way_round() -> None:
+    server = replace(UP, running=frozenset({"hello", "zdb", "app", "abc", "stranger"}))
+    actions = plan(desired(THREE), desired(THREE.replace("64MiB", "96MiB")), server)
+    assert steps(actions) == [
+        "stop stranger", "stop abc", "stop app", "stop hello", "stop zdb",
+        "start hello", "start zdb", "start app", "start abc",
+    ]  # fmt: skip
+
+
+def test_how_a_guest_is_watched_changes_nothing_that_runs() -> None:
+    for words in ('probe = { http = "/" }', "restarts = { max = 3 }", "autostart = { order = 1 }", 'on_crash = "stop"'):
+        assert plan(desired(), desired(SITE + words + "\n"), UP) == [], words
+
+
+def test_what_its_hardware_shows_needs_a_restart() -> None:
+    for words in ("probe = { agent = true }", 'on_crash = "keep"'):
+        assert steps(plan(desired(), desired(SITE + words + "\n"), UP)) == ["stop hello", "start hello"], words
+
+
 FILES = 'memory = "64MiB"\nappliance.files = { "/etc/site.d/site.conf" = "x" }'
 
 

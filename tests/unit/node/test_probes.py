@@ -1,21 +1,72 @@
-"""A guest has answered when its port accepts, or when ARP does."""
+"""A guest has answered when its port accepts, or ARP does, or whatever its probe asks for; and then on and on."""
 
 from __future__ import annotations
 
 import queue
 import socket
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.model.sitefile import parse_site
-from flashvisor.node.probes import Prober, Target, target_of
-from sim.nodekit import SECOND_GUEST, SITE
+from flashvisor.errors import GuestSilentError, GuestStateError
+from flashvisor.guests.health import Pace
+from flashvisor.node.probes import Prober, Ways
+from flashvisor.node.questions import Agent, Arp, Http, Question, Serial, Tcp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LIMIT = 10.0  # seconds; a test that needs them has failed
+QUICK = Pace(interval=0.05, timeout=0.3, failures=2, start_period=0.5)
+
+
+class Rig:
+    """A prober, and all that it asks."""
+
+    def __init__(self) -> None:
+        self.heard: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self.addresses: dict[str, str] = {}
+        self.agents: dict[str, threading.Event] = {}
+        self.asked: list[tuple[str, float]] = []
+        self.listeners: dict[str, Callable[[bytes], None]] = {}
+        self.ports: set[str] = set()
+        self.prober = Prober(Ways(self._hear, self._attach, self._ask_agent), lambda: self.addresses)
+
+    def next(self) -> tuple[str, str]:
+        """What is told next: a guest, and what is wrong with it."""
+        return self.heard.get(timeout=LIMIT)
+
+    def quiet(self, seconds: float = 0.3) -> None:
+        """Nothing is told for a while."""
+        with pytest.raises(queue.Empty):
+            self.heard.get(timeout=seconds)
+
+    def _hear(self, name: str, trouble: str) -> None:
+        self.heard.put((name, trouble))
+
+    def _attach(self, name: str, listener: Callable[[bytes], None]) -> Callable[[], None]:
+        if name not in self.ports:
+            raise GuestStateError(f"guest {name} has no console now")
+        self.listeners[name] = listener
+
+        def detach() -> None:
+            del self.listeners[name]
+
+        return detach
+
+    def _ask_agent(self, name: str, limit: float) -> None:
+        self.asked.append((name, limit))
+        if not self.agents.setdefault(name, threading.Event()).wait(limit):
+            raise GuestSilentError(f"guest {name}", evidence="no agent there")
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig()
+    with made.prober:
+        yield made
 
 
 @pytest.fixture
@@ -26,50 +77,141 @@ def port() -> Iterator[tuple[socket.socket, int]]:
         yield listener, listener.getsockname()[1]
 
 
-def test_a_port_that_comes_up_later_is_told_once(port: tuple[socket.socket, int]) -> None:
-    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-    with Prober(answers.put, dict) as prober:
-        prober.watch("web", Target("127.0.0.1", port[1]))
-        with pytest.raises(queue.Empty):
-            answers.get(timeout=0.3)
-        port[0].listen()
-        assert answers.get(timeout=LIMIT) == "web"
-    with pytest.raises(queue.Empty):
-        answers.get_nowait()
+@contextmanager
+def web(status: list[bytes]) -> Iterator[int]:
+    """A web server that answers with the first status, or not at all while there is none."""
+    ending = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+
+        def serve() -> None:
+            while not ending.is_set():
+                try:
+                    channel, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                with channel:
+                    channel.recv(1 << 12)
+                    if status:
+                        channel.sendall(b"HTTP/1.1 " + status[0] + b"\r\n\r\n")
+                    else:
+                        ending.wait(0.5)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        ending.set()
+        thread.join()
 
 
-def test_without_a_port_arp_is_enough() -> None:
-    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-    known: dict[str, str] = {}
-    with Prober(answers.put, lambda: known) as prober:
-        prober.watch("web", Target("127.0.0.77"))
-        known["127.0.0.77"] = "52:54:00:00:00:01"
-        assert answers.get(timeout=LIMIT) == "web"
+def test_a_port_that_comes_up_later_is_told_once(rig: Rig, port: tuple[socket.socket, int]) -> None:
+    rig.prober.watch("web", Question(Tcp("127.0.0.1", port[1])))
+    rig.quiet()
+    port[0].listen()
+    assert rig.next() == ("web", "")
+    rig.quiet()
 
 
-def test_a_forgotten_guest_is_asked_no_more(port: tuple[socket.socket, int]) -> None:
-    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-    with Prober(answers.put, dict) as prober:
-        prober.watch("web", Target("127.0.0.1", port[1]))
-        prober.forget("web")
-        port[0].listen()
-        prober.watch("other", Target("127.0.0.1", port[1]))
-        assert answers.get(timeout=LIMIT) == "other"
-    with pytest.raises(queue.Empty):
-        answers.get_nowait()
+def test_without_a_port_arp_is_enough(rig: Rig) -> None:
+    rig.prober.watch("web", Question(Arp("127.0.0.77")))
+    rig.addresses["127.0.0.77"] = "52:54:00:00:00:01"
+    assert rig.next() == ("web", "")
 
 
-def test_where_a_guest_answers() -> None:
-    site = parse_site(SITE + SECOND_GUEST)
-    assert target_of(site, "hello") == Target("10.77.0.10", 80)
-    second = target_of(site, "second")
-    assert second is not None
-    assert second.port is None
-    udp = parse_site(SITE.replace("to = 80", 'to = 80, protocol = "udp"'))
-    assert target_of(udp, "hello") == Target("10.77.0.10", None)
-    alone = parse_site(SITE.split("nics")[0])
-    assert target_of(alone, "hello") is None
-    ranged = parse_site(SITE.replace("port = 8080, to = 80", 'port = "8080-8090"'))
-    assert target_of(ranged, "hello") == Target("10.77.0.10", 8080)
-    bridged = parse_site(SITE.replace('subnet = "10.77.0.0/24"', 'kind = "bridge"'))
-    assert target_of(bridged, "hello") is None, "its addresses are not the server's business"
+def test_a_forgotten_guest_is_asked_no_more(rig: Rig, port: tuple[socket.socket, int]) -> None:
+    rig.prober.watch("web", Question(Tcp("127.0.0.1", port[1])))
+    rig.prober.forget("web")
+    port[0].listen()
+    rig.prober.watch("other", Question(Tcp("127.0.0.1", port[1])))
+    assert rig.next() == ("other", "")
+    rig.quiet()
+
+
+def test_a_guest_that_never_answers_is_told_once_and_why(rig: Rig, port: tuple[socket.socket, int]) -> None:
+    rig.prober.watch("web", Question(Tcp("127.0.0.1", port[1]), QUICK))
+    assert rig.next() == ("web", "no answer within 500 ms of its start: Connection refused")
+    rig.quiet()
+    port[0].listen()
+    assert rig.next() == ("web", "")
+
+
+def test_a_probe_goes_on_after_the_first_answer(rig: Rig) -> None:
+    status = [b"200 OK"]
+    with web(status) as port:
+        rig.prober.watch("web", Question(Http("127.0.0.1", port, "/", 200), QUICK, lasting=True))
+        assert rig.next() == ("web", "")
+        status[0] = b"500 Internal Server Error"
+        assert rig.next() == ("web", "it answered with status 500, not 200")
+        rig.quiet()
+        status[0] = b"200 OK"
+        assert rig.next() == ("web", "")
+
+
+def test_a_server_that_hangs_is_told_so(rig: Rig) -> None:
+    status: list[bytes] = [b"200 OK"]
+    with web(status) as port:
+        rig.prober.watch("web", Question(Http("127.0.0.1", port, "/", 200), QUICK, lasting=True))
+        assert rig.next() == ("web", "")
+        status.clear()
+        assert rig.next() == ("web", "no answer in time")
+
+
+def test_one_guest_that_hangs_does_not_keep_others_waiting(rig: Rig, port: tuple[socket.socket, int]) -> None:
+    port[0].listen()
+    slow = Pace(timeout=60.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        rig.prober.watch("mute", Question(Http("127.0.0.1", mute.getsockname()[1], "/", 200), slow, lasting=True))
+        rig.prober.watch("agent", Question(Agent(), Pace(timeout=0.5), lasting=True))
+        rig.prober.watch("web", Question(Tcp("127.0.0.1", port[1])))
+        assert rig.next() == ("web", "")
+
+
+def test_a_serial_port_is_listened_to_until_the_pattern_comes(rig: Rig) -> None:
+    rig.prober.watch("web", Question(Serial("login:"), QUICK))
+    assert rig.next() == ("web", "no answer within 500 ms of its start: guest web has no console now")
+    rig.ports.add("web")
+    rig.prober.watch("web", Question(Serial("login:"), Pace()))
+    while "web" not in rig.listeners:
+        rig.quiet(0.05)
+    rig.listeners["web"](b"alpha lo")
+    rig.listeners["web"](b"gin: ")
+    assert rig.next() == ("web", "")
+    assert rig.listeners == {}
+
+
+def test_whoever_is_forgotten_is_not_listened_to(rig: Rig) -> None:
+    rig.ports.add("web")
+    rig.prober.watch("web", Question(Serial("login:")))
+    while "web" not in rig.listeners:
+        rig.quiet(0.05)
+    rig.prober.forget("web")
+    assert rig.listeners == {}
+
+
+def test_an_agent_is_asked_again_and_again_with_its_limit(rig: Rig) -> None:
+    agent = rig.agents["web"] = threading.Event()
+    rig.prober.watch("web", Question(Agent(), QUICK, lasting=True))
+    assert rig.next() == ("web", "no answer within 500 ms of its start: no agent there")
+    agent.set()
+    assert rig.next() == ("web", "")
+    agent.clear()
+    assert rig.next() == ("web", "no agent there")
+    assert {limit for _, limit in rig.asked} == {0.3}
+
+
+def test_an_answer_to_an_older_question_is_not_taken_for_the_new_one(rig: Rig) -> None:
+    agent = rig.agents["web"] = threading.Event()
+    rig.prober.watch("web", Question(Agent(), Pace(timeout=5.0), lasting=True))
+    while not rig.asked:
+        rig.quiet(0.05)
+    rig.prober.watch("web", Question(Arp("127.0.0.77"), lasting=True))
+    agent.set()
+    rig.quiet()
+
+
+def test_leaving_does_not_wait_for_answers() -> None:
+    made = Rig()
+    with made.prober, socket.create_server(("127.0.0.1", 0)) as mute:
+        made.prober.watch("web", Question(Http("127.0.0.1", mute.getsockname()[1], "/", 200), Pace(timeout=60.0)))
+        made.quiet(0.2)
+    made.quiet(0.05)

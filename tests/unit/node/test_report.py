@@ -9,7 +9,7 @@ from flashvisor.api.types import GuestState
 from flashvisor.errors import HypervisorError
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.host.journal import Entry
-from flashvisor.node.keeper import CRASHED, Record
+from flashvisor.node.guestrecord import CRASHED, Record
 from flashvisor.node.report import Sources, guest_report, log_lines, node_report, protections
 from flashvisor.node.timeline import Timeline
 from sim.nodekit import SECOND_GUEST, SITE, Server, desired, server
@@ -47,6 +47,19 @@ def test_a_guest_that_the_hypervisor_does_not_know_is_stopped_or_crashed() -> No
     assert guest_report("second", wish, Record("second"), None).state is GuestState.STOPPED
     crashed = Record("second", problem=f"{CRASHED}its kernel panicked")
     assert guest_report("second", wish, crashed, None).state is GuestState.CRASHED
+
+
+def test_a_guest_that_waits_failed_or_hung_says_so() -> None:
+    record = Record("hello", waits="for guest db to answer", failure="QEMU died", failed=7.5, watchdogs=3)
+    report = guest_report("hello", desired(SITE + "probe = { tcp = 22 }\n"), record, None)
+    assert (report.waits, report.failure, report.failed, report.watchdogs) == (
+        "for guest db to answer",
+        "QEMU died",
+        7.5,
+        3,
+    )
+    assert report.probe == "TCP 10.77.0.10:22"
+    assert guest_report("hello", desired(SITE), record, GuestState.KEPT).state is GuestState.KEPT
 
 
 def test_a_server_at_a_glance(tmp_path: Path) -> None:

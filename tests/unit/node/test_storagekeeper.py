@@ -443,6 +443,15 @@ def test_a_server_that_is_silent_pauses_its_guests_and_they_go_on_as_they_were(o
     assert problems(on_nas) == ""
 
 
+def test_a_guest_whose_files_the_server_forgot_is_started_anew(on_nas: Server) -> None:
+    stall(on_nas, again=True)
+    for _ in range(80):
+        on_nas.clock[0] += 1
+        on_nas.storages.look()
+    wait_for(lambda: on_nas.keeper.record("hello").restarts == 1)
+    assert on_nas.keeper.record("hello").wish is Wish.RUN
+
+
 def test_an_export_that_was_not_there_at_the_start_is_mounted_later(on_nas: Server, tmp_path: Path) -> None:
     flash, machine = on_nas.flash, on_nas.machine
     on_nas.keeper.stop_all(0)

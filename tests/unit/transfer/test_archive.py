@@ -42,6 +42,15 @@ def test_members_are_read_where_they_lie(tmp_path: Path) -> None:
         package.member("other.vmdk")
 
 
+def test_names_are_uri_references(tmp_path: Path) -> None:
+    package = open_ova(Region.of(write_tar(tmp_path / "web.ova", {"a.ovf": b"", "my disk.vmdk": b"x", "a%20b": b"y"})))
+    assert package.member("my%20disk.vmdk").read(0, 9) == b"x"
+    assert package.member("a%20b").read(0, 9) == b"y"
+    for name in ("%2e%2e/x", "%2fetc%2fpasswd"):
+        with pytest.raises(ArchivePathError):
+            package.member(name)
+
+
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "../disk.vmdk", "a/../../b", "..", "C:disk", "a\\b", "a\nb", "http://x/y", ""]
 )

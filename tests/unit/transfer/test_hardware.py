@@ -132,6 +132,20 @@ def test_a_system_that_may_lack_our_scsi_driver_gets_sata() -> None:
     assert any("LSI Logic SAS" in note for note in guest.notes)
 
 
+def test_the_first_ide_controller_is_the_first_wherever_it_stands() -> None:
+    """As VMware writes them: IDE 1, then IDE 0."""
+    text = " ".join(vmware(NAMES, SIZE, firmware="bios").decode().split()).replace("> <", "><")
+    text = text.replace(SCSI, "").replace("<rasd:ResourceType>6<", "<rasd:ResourceType>5<")
+    text = text.replace("<rasd:Address>0</rasd:Address>", "<rasd:Address>1</rasd:Address>", 1)
+    second = "ovf:/disk/vmdisk2</rasd:HostResource><rasd:InstanceID>8</rasd:InstanceID><rasd:Parent>{0}<"
+    guest = draft(changed(text.encode(), second.format(3), second.format(4)))
+    assert [(disk.image, disk.bus) for disk in guest.disks] == [("vmdisk2", "ide"), ("vmdisk1", "ide")]
+
+
+def test_a_disk_named_without_scheme() -> None:
+    assert draft(changed(vmware(NAMES, SIZE), "ovf:/disk/", "disk/")).disks == draft(vmware(NAMES, SIZE)).disks
+
+
 def test_no_nvme_beside_ide() -> None:
     data = vmware(NAMES, SIZE, firmware="bios")
     data = changed(data, SCSI, "<rasd:ResourceSubType>vmware.nvme.controller</rasd:ResourceSubType>")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SERIAL_LIMIT = 20  # characters: VIRTIO_BLK_ID_BYTES (virtio 1.2, 5.2.6)
 SEED_SERIAL = "cidata"
+AGENT_PORT = "org.qemu.guest_agent.0"  # by this name libvirt and the agent find each other
 UNTAGGED = 1  # the VLAN in which a bridge of Linux keeps frames without a tag (ip-link(8), vlan_default_pvid)
 
 
@@ -31,6 +32,8 @@ def add_devices(domain: ET.Element, spec: DomainSpec) -> None:
     # Without this, libvirt adds a USB controller to every q35 machine.
     ET.SubElement(devices, "controller", type="usb", model="none")
     _serial(devices, spec)
+    if spec.agent:
+        _agent(devices)
     # iTCO is part of q35; i6300esb is conventional PCI and would need a bridge that our QEMU leaves out.
     ET.SubElement(devices, "watchdog", model="itco", action="reset")
     # Pages that the guest frees go back to the server, without anybody asking for them.
@@ -93,3 +96,8 @@ def _serial(devices: ET.Element, spec: DomainSpec) -> None:
         ET.SubElement(serial, "log", file=spec.console_log, append="off")
     target = ET.SubElement(serial, "target", type="isa-serial", port="0")
     ET.SubElement(target, "model", name="isa-serial")
+
+
+def _agent(devices: ET.Element) -> None:
+    channel = ET.SubElement(devices, "channel", type="unix")
+    ET.SubElement(channel, "target", type="virtio", name=AGENT_PORT)

@@ -93,6 +93,8 @@ class DomainSpec:
             full, QEMU goes on without it (chardev/char.c, qemu_chr_write_log).
         emulator: QEMU's path.
         nested: Lets the guest be a hypervisor itself. Off: it sees no SVM or VMX.
+        keep: When its kernel panics, its memory stays as it is, and its CPUs stand still.
+        agent: It has a channel to QEMU's guest agent.
     """
 
     name: str
@@ -108,3 +110,5 @@ class DomainSpec:
     console_log: str = ""
     emulator: str = EMULATOR
     nested: bool = False
+    keep: bool = False
+    agent: bool = False

@@ -31,7 +31,7 @@ def domain_xml(spec: DomainSpec) -> str:
     # The agent restarts guests itself (supervise.py): whatever ends a domain ends it for libvirt, except a reboot.
     add_text(domain, "on_poweroff", "destroy")
     add_text(domain, "on_reboot", "restart")
-    add_text(domain, "on_crash", "destroy")
+    add_text(domain, "on_crash", "preserve" if spec.keep else "destroy")
     power = ET.SubElement(domain, "pm")
     ET.SubElement(power, "suspend-to-mem", enabled="no")
     ET.SubElement(power, "suspend-to-disk", enabled="no")

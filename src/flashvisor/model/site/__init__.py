@@ -30,7 +30,6 @@ from flashvisor.model.site.appliance import Appliance as Appliance
 from flashvisor.model.site.guest import CloudInit as CloudInit
 from flashvisor.model.site.guest import Firmware as Firmware
 from flashvisor.model.site.guest import Guest as Guest
-from flashvisor.model.site.guest import OnCrash as OnCrash
 from flashvisor.model.site.network import Allow as Allow
 from flashvisor.model.site.network import Bond as Bond
 from flashvisor.model.site.network import BondMode as BondMode
@@ -41,6 +40,12 @@ from flashvisor.model.site.network import Nic as Nic
 from flashvisor.model.site.network import Protocol as Protocol
 from flashvisor.model.site.network import Rule as Rule
 from flashvisor.model.site.network import Uplink as Uplink
+from flashvisor.model.site.running import Autostart as Autostart
+from flashvisor.model.site.running import OnCrash as OnCrash
+from flashvisor.model.site.running import OnFail as OnFail
+from flashvisor.model.site.running import Probe as Probe
+from flashvisor.model.site.running import Restarts as Restarts
+from flashvisor.model.site.running import Wait as Wait
 from flashvisor.model.site.storage import Storage as Storage
 from flashvisor.model.site.words import Name, NetworkName, Table
 

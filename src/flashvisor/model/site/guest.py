@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from flashvisor.model.site.appliance import Appliance
 from flashvisor.model.site.network import Forward, Nic, Rule
+from flashvisor.model.site.running import Autostart, OnCrash, Probe, Restarts
 from flashvisor.model.site.words import Name, Size, Table
 
 
@@ -17,13 +18,6 @@ class Firmware(StrEnum):
 
     BIOS = "bios"
     UEFI = "uefi"
-
-
-class OnCrash(StrEnum):
-    """What happens to a guest that crashed: its kernel panicked, or QEMU died. A guest that shut down stays down."""
-
-    RESTART = "restart"
-    STOP = "stop"
 
 
 class CloudInit(Table, frozen=True, kw_only=True):
@@ -48,8 +42,10 @@ class Guest(Table, frozen=True, kw_only=True):
     firmware: Firmware = Firmware.UEFI
     disk: Size | None = None
     storage: Name | None = None
-    autostart: bool = True
+    autostart: bool | Autostart = True
     on_crash: OnCrash = OnCrash.RESTART
+    restarts: Restarts | None = None
+    probe: Probe | None = None
     nics: tuple[Nic, ...] = ()
     forwards: tuple[Forward, ...] = ()
     firewall: tuple[Rule, ...] | None = None

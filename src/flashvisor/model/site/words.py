@@ -52,6 +52,14 @@ Rate = Annotated[
     ),
 ]
 Seconds = Annotated[int, Meta(ge=1, le=86400)]
+Duration = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{1,7} ?(ms|s|m|min|h)$",
+        description='a whole number and a unit (ms, s, m or min, h), as in "30s" or "10m"',
+        examples=["30s", "10m"],
+    ),
+]
 
 
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from flashvisor.model.site import Site
 from flashvisor.model.sitecheck.card import check_cards, check_forwards
 from flashvisor.model.sitecheck.guest import check_guest
 from flashvisor.model.sitecheck.network import check_networks
+from flashvisor.model.sitecheck.running import check_rings, check_running
 from flashvisor.model.sitecheck.storage import check_storage
 from flashvisor.model.sitecheck.uplink import check_bonds, check_uplink
 
@@ -28,7 +29,8 @@ def check_site(site: Site, source: str = "site.toml") -> None:
 
     Raises:
         UnknownImageError: a guest names an image that is not declared.
-        UnknownReferenceError: a network or storage is not declared.
+        UnknownReferenceError: a network or storage, or a guest to start after, is not declared.
+        StartRingError: guests wait for each other.
         DuplicateMacError: two cards have one MAC address, given or derived.
         ConflictError: two tables want one address, port, subnet or disk.
         WrongTypeError: an address, subnet, size or key cannot be what it must be.
@@ -41,6 +43,8 @@ def check_site(site: Site, source: str = "site.toml") -> None:
     check_uplink(site, subnets, found)
     for name, guest in site.guest.items():
         check_guest(site, name, guest, found)
+        check_running(site, name, guest, found)
+    check_rings(site, found)
     check_cards(site, subnets, found)
     check_forwards(site, found)
     found.raise_any()

@@ -107,12 +107,10 @@ static int open_data(const char *place)
 	if (disk < 0)
 		return 0;
 	load_modules();
-	if (mount_disk(place)) {
-		if (!is_blank(disk))
-			return fail("its disk cannot be mounted, and is not blank: it was left as it is", "");
-		if (waitpid(start(MAKE_FS, NOTHING), &status, 0) < 0 || status || mount_disk(place))
-			return fail("cannot make a file system on ", DISK);
-	}
+	if (is_blank(disk) && (waitpid(start(MAKE_FS, NOTHING), &status, 0) < 0 || status))
+		return fail("cannot make a file system on ", DISK);
+	if (mount_disk(place))
+		return fail("its disk cannot be mounted, and is not blank: it was left as it is", "");
 	if (ioctl(disk, BLKGETSIZE64, &size) == 0) {
 		int root = open(place, O_RDONLY);
 

@@ -86,7 +86,7 @@ def apply(server: Server, owner: Keyring, place: Path, **words: str) -> None:
         for path, ref in bundle.uploads(plan.missing_images):
             client.upload_image(path, lambda _bytes: None, sha256=ref.sha256)
         try:
-            client.apply(request)
+            rollout.apply(client, request)  # after a start, the server is busy with its guests
         except NodeUnreachableError:
             return
 

@@ -18,7 +18,6 @@ from flashvisor.errors import ImageChangedError, UnknownImageError, UnreadableFi
 from flashvisor.host.files import sha256_file
 from flashvisor.host.pe import is_pe
 from flashvisor.model.inline import inline_files
-from flashvisor.model.inlinetables import inline_tables
 from flashvisor.model.sitefile import check_site, parse_site
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def read_site(path: Path) -> SiteSource:
     def read(name: str) -> str:
         return _read_text(path.parent / Path(name).expanduser())
 
-    text = inline_tables(inline_files(_read_text(path), read, str(path)), read, str(path))
+    text = inline_files(_read_text(path), read, str(path))
     site = parse_site(text, str(path))
     check_site(site, str(path))
     images = {name: path.parent / Path(image.file).expanduser() for name, image in site.image.items()}

@@ -48,7 +48,7 @@ def seed_files(guest: SeedGuest, wish: CloudInit, cards: tuple[SeedCard, ...]) -
 
     Args:
         guest: Whose seed it is.
-        wish: The site file's `cloud_init`, with key files put in already (model/inline.py).
+        wish: The site file's `cloud_init`, with key files put in already (model/inline/).
         cards: All cards of the guest, in order.
 
     Raises:

@@ -117,6 +117,14 @@ def test_images_are_added_to_a_site_file_once(site_file: Path) -> None:
     assert site_file.read_text() == after
 
 
+def test_a_site_whose_guests_take_files_is_added_to_as_well(site_file: Path) -> None:
+    (site_file.parent / "site.conf").write_text("listen 81;\n")
+    before = f'{site_file.read_text()}\n[guest.hello.appliance]\nfiles_from = {{ "/etc/site.conf" = "site.conf" }}\n'
+    site_file.write_text(before)
+    assert append_to_site(site_file, images_only(), library_of(site_file, images_only()), network="", storage="")
+    assert site_file.read_text().startswith(before.rstrip())
+
+
 def test_a_name_that_is_taken(site_file: Path) -> None:
     site_file.write_text(site_file.read_text().replace("[image.hello]", "[image.web]").replace('"hello"', '"web"'))
     before = site_file.read_text()

@@ -23,7 +23,7 @@ class Appliance(Table, frozen=True, kw_only=True):
 
     `files` are texts by path, beside its own files or in their place. `files_from` are files on the administrator's
     machine, relative to the site file, by path; the command line puts their texts in as `files` before anything is
-    sent (model/inlinetables.py), so a server never sees them.
+    sent (model/inline/), so a server never sees them.
 
     `address` is that of its first card, as in "192.0.2.2/24", with the gateway and at most two name servers; without
     it, the appliance asks for all of them by DHCP.

@@ -24,7 +24,7 @@ class CloudInit(Table, frozen=True, kw_only=True):
     """What cloud-init in the guest is told (NoCloud datasource).
 
     `ssh_key_files` are files on the administrator's machine, relative to the site file; the command line puts their
-    text in as `ssh_keys` before anything is sent (model/inline.py), so a server never sees them.
+    text in as `ssh_keys` before anything is sent (model/inline/), so a server never sees them.
     """
 
     user: Name = "admin"

@@ -2,8 +2,8 @@
 
 Example::
 
-mount(Path("/dev/nvme0n1"), Path("/var/lib/flashvisor/storage/main"), kind="ext4", options="noatime")
-is_mounted(Path("/var/lib/flashvisor/storage/main"))
+    mount(Path("/dev/nvme0n1"), Path("/var/lib/flashvisor/storage/main"), kind="ext4", options="noatime")
+    is_mounted(Path("/var/lib/flashvisor/storage/main"))
 """
 
 from __future__ import annotations

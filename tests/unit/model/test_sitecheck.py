@@ -399,7 +399,10 @@ def test_nearest_names_are_offered() -> None:
         ("node.uplink.dns[0]", site(uplink='uplink = { dns = ["fe80::1%a..b"] }')),
         ("network.six.subnet6", site(network=SIX.replace("::/64", "::%lan/64"))),
         ("guest.db.nics[0].address6", site(network=SIX, db=ON_SIX.format("fd00:6::5%lan accept ;"))),
-        ("guest.db.nics[0].address6", site(uplink=ON_MAC, network=LAN, db=ON_LAN.format('address6 = "2001:db8::5%lan"'))),
+        (
+            "guest.db.nics[0].address6",
+            site(uplink=ON_MAC, network=LAN, db=ON_LAN.format('address6 = "2001:db8::5%lan"')),
+        ),
         ("guest.web.forwards[0].from", site().replace("to = 80", 'to = 80, from = "2001:db8::%lan }/128"')),
         ("guest.db.firewall[0].from", site(db='firewall = [{ allow = "all", from = ["fe80::%lan/64"] }]')),
     ],

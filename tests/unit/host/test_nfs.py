@@ -53,7 +53,7 @@ def test_the_kernel_is_given_an_address_and_no_helper_is_called(
     assert (words["kind"], words["internal"]) == ("nfs4", True)
     options = str(words["options"]).split(",")
     assert lost_locks.read_text() == "Y"
-    assert {"vers=4.2", "addr=127.0.0.1", "proto=tcp", "soft", "nodev", "nosuid"} <= set(options)
+    assert {"vers=4.2", "addr=127.0.0.1", "proto=tcp", "softerr", "nodev", "nosuid"} <= set(options)
 
 
 def test_an_older_server_is_asked_for_4_1(listening: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ class Story:
         for unit, content in self.before.items():
             (units / unit).write_text(content)
         changed = [name for name in outdated(plan.units, units) if name in plan.devices]
-        gone = [name for name in self.devices if name not in plan.devices]
+        gone = sorted(name for name in self.devices if name not in plan.devices)  # facts.interfaces() is sorted
         self.before, self.devices = plan.units, plan.devices
         self.do(f"{name}: rules", rules=plan.ruleset + WORLD_RULE)
         self.do(name, units={**WORLD_UNITS, **plan.units, **_taps(site)}, delete=changed, after=gone)

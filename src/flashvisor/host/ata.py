@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct("@iiBBHIPPPIIiPBBBBHHiII0P")
 _STATUS = slice(13, 19)  # fields: all 0 when the command went well
 _SG_IO, _FROM_DEVICE = 0x2285, -3
-_PASS_THROUGH = struct.Struct(
-    ">BBBHHBBBBBBBBB"
-)  # SAT-3, table 133; the LBA's bytes are 31:24, 7:0, 39:32, 15:8, 47:40, 23:16
+# SAT-3, table 133; the LBA's bytes are 31:24, 7:0, 39:32, 15:8, 47:40, 23:16
+_PASS_THROUGH = struct.Struct(">BBBHHBBBBBBBBB")
 _OPCODE, _PIO_IN_48_BIT, _ONE_BLOCK_IN = 0x85, 4 << 1 | 1, 0x0E
 _READ_LOG_EXT, _STATISTICS, _SOLID_STATE = 0x2F, 0x04, 0x07
 _SIZE = 512  # bytes of a page

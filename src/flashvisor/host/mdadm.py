@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ROOT = Path("/")
+DEV = Path("/dev")
 TIMEOUT = 120.0  # seconds
 NOTHING_TO_DO = (1, 2)  # statuses of a removal that found nothing to remove
 
@@ -39,21 +40,26 @@ def array_of(devices: Iterable[Path], root: Path = ROOT) -> Path | None:
     names = {device.name for device in devices}
     for slaves in sorted((root / "sys/block").glob("md*/slaves")):
         if names & {slave.name for slave in slaves.iterdir()}:
-            return Path("/dev") / slaves.parent.name
+            return DEV / slaves.parent.name
     return None
 
 
 def is_array(device: Path, root: Path = ROOT) -> bool:
-    """Tells whether a device is a running array."""
-    return (root / "sys/block" / device.name / "md").exists()
+    """Tells whether a device is a running array; what is no device ("nas:/md0", an NFS export) is none."""
+    return device.parent == DEV and (root / "sys/block" / device.name / "md").exists()
 
 
 def members(array: Path, root: Path = ROOT) -> frozenset[str]:
     """Returns the names of the devices that work in an array ("sda")."""
     found = (root / "sys/block" / array.name / "md").glob("dev-*")
-    return frozenset(
-        place.name.removeprefix("dev-") for place in found if "faulty" not in (place / "state").read_text()
-    )
+    return frozenset(place.name.removeprefix("dev-") for place in found if _works(place))
+
+
+def _works(member: Path) -> bool:
+    try:
+        return "faulty" not in (member / "state").read_text()
+    except OSError:
+        return False  # it was pulled out a moment ago
 
 
 def create(name: str, devices: Sequence[Path]) -> Path:
@@ -124,4 +130,4 @@ def _free(root: Path = ROOT) -> Path:
     number = 0
     while (root / "sys/block" / f"md{number}").exists():
         number += 1
-    return Path(f"/dev/md{number}")
+    return DEV / f"md{number}"

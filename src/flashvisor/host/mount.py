@@ -2,8 +2,8 @@
 
 Example::
 
-mount(Path("/dev/nvme0n1"), Path("/var/lib/flashvisor/storage/main"), kind="ext4", options="noatime")
-is_mounted(Path("/var/lib/flashvisor/storage/main"))
+    mount(Path("/dev/nvme0n1"), Path("/var/lib/flashvisor/storage/main"), kind="ext4", options="noatime")
+    is_mounted(Path("/var/lib/flashvisor/storage/main"))
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def version() -> str:
     return run(["mount", "--version"]).stdout.strip()
 
 
-def mount(source: Path | str, target: Path, *, kind: str, options: str, internal: bool = False) -> None:
+def mount(
+    source: Path | str, target: Path, *, kind: str, options: str, internal: bool = False, limit: float = TIMEOUT
+) -> None:
     """Mounts a device, or whatever else a file system is on; the target directory is made when it is not there.
 
     Args:
@@ -34,13 +36,15 @@ def mount(source: Path | str, target: Path, *, kind: str, options: str, internal
         kind: The kernel's name of the file system.
         options: As for mount(8).
         internal: Never calls a helper program such as mount.nfs4.
+        limit: Seconds that it may take.
 
     Raises:
         CommandFailedError: mount or the kernel refused.
+        CommandTimeoutError: it took longer.
     """
     target.mkdir(parents=True, exist_ok=True)
     word = ["--internal-only"] if internal else []
-    run(["mount", *word, "-t", kind, "-o", options, source, target], timeout=TIMEOUT)
+    run(["mount", *word, "-t", kind, "-o", options, source, target], timeout=limit)
 
 
 def unmount(target: Path, *, lazy: bool = False) -> None:

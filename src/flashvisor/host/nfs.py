@@ -1,8 +1,8 @@
 """NFS: mounts an export of a server, version 4.2 or 4.1, without nfs-utils: the kernel needs the server's address only.
 
-Requests fail when the connection is lost and does not come back within about 20 seconds (`soft`), which is no danger to
-guests: QEMU pauses one whose read or write failed, and tries the same again later. While the connection stands, NFS 4
-waits for its answer without end. Source: nfs(5), mount(8) `--internal-only`,
+Requests fail when the connection is lost and does not come back within about 20 seconds (`softerr`), which is no danger
+to guests: QEMU pauses one whose read or write failed, and tries the same again later. While the connection stands, NFS
+4 waits for its answer without end. Source: nfs(5), mount(8) `--internal-only`,
 Documentation/admin-guide/nfs/nfs-client.rst; fs/nfs/fs_context.c::
 
     mount_export(Export("nas.example", "/vm"), Path("/var/lib/flashvisor/storage/vm"))
@@ -15,7 +15,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashvisor.errors import CommandFailedError, NfsError
+from flashvisor.errors import CommandFailedError, CommandTimeoutError, NfsError
 from flashvisor.host import mount
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ log = logging.getLogger(__name__)
 LOST_LOCKS = Path("/sys/module/nfs/parameters/recover_lost_locks")  # there once the module is loaded
 PORT = 2049  # RFC 7530, 3.1
 KNOCK = 3.0  # seconds that a server has to accept a connection: mount(2) itself would wait for minutes
+LIMIT = 30.0  # seconds for it to take part in a mount: one that accepts and says nothing is waited for without end
 VERSIONS = ("4.2", "4.1")  # the kernel does not go down by itself
 # timeo is in tenths of a second, and grows by itself once: 10 + 20 s. Names of users are numbers: no idmapper is here.
-OPTIONS = "soft,softerr,timeo=100,retrans=1,proto={proto},noatime,nodev,nosuid,noexec"
+OPTIONS = "softerr,timeo=100,retrans=1,proto={proto},noatime,nodev,nosuid,noexec"
 
 
 def mount_export(export: Export, target: Path) -> None:
@@ -43,9 +44,12 @@ def mount_export(export: Export, target: Path) -> None:
     for version in VERSIONS:
         options = f"vers={version},addr={address},{OPTIONS.format(proto=proto)}"
         try:
-            mount.mount(source, target, kind="nfs4", options=options, internal=True)
+            mount.mount(source, target, kind="nfs4", options=options, internal=True, limit=LIMIT)
         except CommandFailedError as error:
             refusals.append(error.evidence)
+        except CommandTimeoutError as error:
+            what = f"{source} cannot be mounted: {address} accepts connections, and says nothing for {LIMIT:.0f} s"
+            raise NfsError(what, evidence=error.evidence) from error
         else:
             log.info("%s is mounted with NFS %s from %s", source, version, address)
             _keep_locks()

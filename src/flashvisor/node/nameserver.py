@@ -17,6 +17,7 @@ import selectors
 import socket
 import struct
 import threading
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from flashvisor.node.zones import reply_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from ipaddress import IPv4Address
 
     from flashvisor.node.zones import Zone
 
@@ -38,6 +40,7 @@ LONGEST = 65_535  # bytes of a message
 PATIENCE = 3.0  # seconds for an answer from outside; clients ask again after 5
 MOST_ASKED = 256  # questions outside at one time
 MOST_CALLS = 16  # TCP connections at one time
+SHARE = 4  # one network has at most the fourth part of both: whoever asks what nobody answers takes no other's names
 IP_FREEBIND = 15  # ip(7): the network's address may come later than this
 LENGTH = struct.Struct(">H")  # before each message on TCP (RFC 1035, 4.2.2)
 
@@ -67,7 +70,7 @@ class Nameserver:
         self._serving: tuple[Zone, ...] = ()
         self._listeners: list[socket.socket] = []
         self._asked: dict[socket.socket, _Asked] = {}
-        self._calls = threading.BoundedSemaphore(MOST_CALLS)
+        self._calls: Counter[IPv4Address] = Counter()  # by the network that they came from
         self._silent = 0  # how often nobody answered: the next question goes to the next server
         self._wake: socket.socket | None = None
 
@@ -167,22 +170,23 @@ class Nameserver:
             listener.sendto(reply, client)
 
     def _pass_on(self, asked: _Asked) -> bool:
-        servers = self._servers()
-        if not servers or len(self._asked) >= MOST_ASKED:
+        same = sum(each.listener is asked.listener for each in self._asked.values())
+        if same >= MOST_ASKED // SHARE or len(self._asked) >= MOST_ASKED:
             return False
-        family, place = servers[0]
-        channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            channel.connect(place)
-            channel.send(asked.query)
-        except OSError as error:
-            channel.close()
-            self._silent += 1
-            log.info("names: %s cannot be asked: %s", place[0], error)
-            return False
-        self._asked[channel] = asked
-        self._selector.register(channel, selectors.EVENT_READ, partial(self._hear_answer, channel))
-        return True
+        for family, place in self._servers():
+            channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            try:
+                channel.connect(place)
+                channel.send(asked.query)
+            except OSError as error:
+                channel.close()
+                self._silent += 1
+                log.info("names: %s cannot be asked: %s", place[0], error)
+                continue
+            self._asked[channel] = asked
+            self._selector.register(channel, selectors.EVENT_READ, partial(self._hear_answer, channel))
+            return True
+        return False
 
     def _hear_answer(self, channel: socket.socket) -> None:
         asked = self._asked[channel]
@@ -213,7 +217,7 @@ class Nameserver:
         """The world's name servers, the one that answered last first."""
         found: list[tuple[socket.AddressFamily, Any]] = []
         for text in self._upstreams():
-            with suppress(OSError):
+            with suppress(OSError, UnicodeError):  # getaddrinfo raises both for what is no address
                 entry = socket.getaddrinfo(text, self._port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
                 found.append((entry[0], entry[4]))
         first = self._silent % len(found) if found else 0
@@ -221,10 +225,12 @@ class Nameserver:
 
     def _hear_call(self, index: int, listener: socket.socket) -> None:
         call, _ = listener.accept()
-        if not self._calls.acquire(blocking=False):
-            call.close()
-            return
         zone = self._serving[index]
+        with self._lock:
+            if self._calls[zone.listen] >= MOST_CALLS // SHARE or self._calls.total() >= MOST_CALLS:
+                call.close()
+                return
+            self._calls[zone.listen] += 1
         threading.Thread(target=self._converse, args=(call, zone), name="names-tcp", daemon=True).start()
 
     def _converse(self, call: socket.socket, zone: Zone) -> None:
@@ -238,7 +244,8 @@ class Nameserver:
                     reply = reply_to(zone, question) or self._ask(query) or answer(question, code=Code.FAILED)
                     call.sendall(LENGTH.pack(len(reply)) + reply)
         finally:
-            self._calls.release()
+            with self._lock:
+                self._calls[zone.listen] -= 1
 
     def _ask(self, query: bytes) -> bytes | None:
         for _, place in self._servers():

@@ -11,7 +11,7 @@ putting them in force is machine.py's::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_interface
 from typing import TYPE_CHECKING
 
 from flashvisor.model.names import Lease, assign_addresses, bridge_name, gateway
@@ -40,7 +40,7 @@ class NetworkPlan:
         zones: What names there are.
         resolvers: The site's own name servers; empty for what the uplink was told.
         uplink: The interface that the management network is on; "" for a card itself.
-        fixed: The addresses that the site gives the server there.
+        fixed: The addresses that the site gives the server there, as the kernel writes them.
     """
 
     units: dict[str, str]
@@ -63,7 +63,7 @@ def plan_network(site: Site | None, *, api_port: int, first_card: str | None) ->
     """
     if site is None:
         return NetworkPlan(units={}, ruleset=ruleset(None, (), api_port), bridges=())
-    leases = assign_addresses(site)
+    leases, uplink = assign_addresses(site), site.node.uplink
     bridges = tuple(bridge_name(name) for name, net in sorted(site.network.items()) if kind_of(net) is not Kind.BRIDGE)
     return NetworkPlan(
         units=network_units(site, leases, first_card=first_card),
@@ -71,9 +71,9 @@ def plan_network(site: Site | None, *, api_port: int, first_card: str | None) ->
         bridges=bridges,
         devices=(*bridges, *_uplink_devices(site)),
         zones=tuple(_zones(site, leases)),
-        resolvers=site.node.uplink.dns,
+        resolvers=uplink.dns,
         uplink=_uplink(site),
-        fixed=tuple(each for each in (site.node.uplink.address, site.node.uplink.address6) if "/" in each),
+        fixed=tuple(str(ip_interface(each)) for each in (uplink.address, uplink.address6) if "/" in each),
     )
 
 
@@ -105,7 +105,6 @@ def _uplink(site: Site) -> str:
 
 
 def _uplink_devices(site: Site) -> list[str]:
-    # What is on top comes first: that is the order in which they can be taken away.
     vlan = site.node.uplink.vlan
     names = [vlan_name(vlan)] if vlan is not None else []
     names += [uplink_bridge(uplink) for uplink in bridged_uplinks(site)]

@@ -33,9 +33,15 @@ def test_a_faulty_disk_is_no_member(root: Path) -> None:
     assert mdadm.members(Path("/dev/md1"), root) == {"sda"}
 
 
+def test_a_disk_that_is_pulled_out_while_it_is_looked_at_is_no_member(root: Path) -> None:
+    (root / "sys/block/md1/md/dev-sdb/state").unlink()
+    assert mdadm.members(Path("/dev/md1"), root) == {"sda"}
+
+
 def test_what_is_an_array(root: Path) -> None:
     assert mdadm.is_array(Path("/dev/md1"), root)
     assert not mdadm.is_array(Path("/dev/sda"), root)
+    assert not mdadm.is_array(Path("nas:/md1"), root), "an NFS export of that name"
 
 
 def test_a_disk_that_failed_makes_room_before_another_comes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import CommandFailedError, NfsError
+from flashvisor.errors import CommandFailedError, CommandTimeoutError, NfsError
 from flashvisor.host import mount, nfs
 from flashvisor.model.export import Export
 
@@ -53,7 +53,7 @@ def test_the_kernel_is_given_an_address_and_no_helper_is_called(
     assert (words["kind"], words["internal"]) == ("nfs4", True)
     options = str(words["options"]).split(",")
     assert lost_locks.read_text() == "Y"
-    assert {"vers=4.2", "addr=127.0.0.1", "proto=tcp", "soft", "nodev", "nosuid"} <= set(options)
+    assert {"vers=4.2", "addr=127.0.0.1", "proto=tcp", "softerr", "nodev", "nosuid"} <= set(options)
 
 
 def test_an_older_server_is_asked_for_4_1(listening: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +72,21 @@ def test_a_refusal_is_told_in_the_kernels_words(
     with pytest.raises(NfsError, match=r"127\.0\.0\.1:/vm cannot be mounted") as caught:
         nfs.mount_export(HERE, tmp_path)
     assert "Protocol not supported" in caught.value.evidence
+
+
+def test_a_server_that_accepts_and_says_nothing_is_asked_once(
+    listening: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[object] = []
+
+    def hang(*_: object, **words: object) -> None:
+        limits.append(words["limit"])
+        raise CommandTimeoutError("mount did not end within 30 s", evidence="mount -t nfs4")
+
+    monkeypatch.setattr(mount, "mount", hang)
+    with pytest.raises(NfsError, match="says nothing for 30 s"):
+        nfs.mount_export(HERE, tmp_path)
+    assert limits == [nfs.LIMIT], "whoever waits here holds up the other storages"
 
 
 def test_a_server_that_does_not_answer_is_not_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

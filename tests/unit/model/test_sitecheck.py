@@ -158,6 +158,7 @@ def test_a_right_site_passes() -> None:
             "expected a serial number",
         ),
         (site(uplink='uplink = { address = "1.2.3.4" }'), WrongTypeError, "expected a prefix length too"),
+        (site(uplink='uplink = { address = "1.2.3.4/255.255.255.0" }'), WrongTypeError, 'too, as in "1.2.3.4/24"'),
         (site(uplink='uplink = { address = "auto" }'), WrongTypeError, 'expected "dhcp" or "ADDRESS/BITS"'),
         (site(uplink='uplink = { gateway = "1.2.3.4" }'), WrongTypeError, "expected only beside a fixed address"),
         (
@@ -388,6 +389,30 @@ def test_nearest_names_are_offered() -> None:
     with pytest.raises(UnknownReferenceError) as caught:
         check(site(db='nics = [{ network = "insid" }]'))
     assert caught.value.next_step == "Did you mean 'inside'?"
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("node.uplink.address6", site(uplink='uplink = { address6 = "2001:db8::5%lan/64" }')),
+        ("node.uplink.gateway6", site(uplink='uplink = { address6 = "2001:db8::5/64", gateway6 = "fe80::1%lan" }')),
+        ("node.uplink.dns[0]", site(uplink='uplink = { dns = ["fe80::1%a..b"] }')),
+        ("network.six.subnet6", site(network=SIX.replace("::/64", "::%lan/64"))),
+        ("guest.db.nics[0].address6", site(network=SIX, db=ON_SIX.format("fd00:6::5%lan accept ;"))),
+        (
+            "guest.db.nics[0].address6",
+            site(uplink=ON_MAC, network=LAN, db=ON_LAN.format('address6 = "2001:db8::5%lan"')),
+        ),
+        ("guest.web.forwards[0].from", site().replace("to = 80", 'to = 80, from = "2001:db8::%lan }/128"')),
+        ("guest.db.firewall[0].from", site(db='firewall = [{ allow = "all", from = ["fe80::%lan/64"] }]')),
+    ],
+)
+def test_no_address_names_an_interface(place: str, text: str) -> None:
+    """Python's ipaddress takes any text behind a "%", and it would stand in nft's rules and networkd's files."""
+    with pytest.raises(WrongTypeError) as caught:
+        check(text)
+    assert f"{place}: expected" in caught.value.what
+    assert "more" not in caught.value.what, caught.value.evidence
 
 
 def test_tcp_and_udp_are_different_ports() -> None:

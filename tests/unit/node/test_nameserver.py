@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE, THERE = "127.0.0.3", "127.0.0.4"
+OTHER, SILENT = "127.0.0.6", "127.0.0.7"
 WEB = IPv4Address("10.77.0.10")
 ZONE = Zone(IPv4Address(HERE), "inside.internal", {"web": (WEB,)}, world=True)
 LIMIT = 5.0  # seconds
@@ -55,8 +57,8 @@ def ask(port: int, message: bytes) -> bytes:
     pytest.fail("no answer")
 
 
-def call(port: int, message: bytes) -> bytes:
-    with socket.create_connection((HERE, port), timeout=LIMIT) as client:
+def call(port: int, message: bytes, place: str = HERE) -> bytes:
+    with socket.create_connection((place, port), timeout=LIMIT) as client:
         client.sendall(struct.pack(">H", len(message)) + message)
         head = client.recv(2)
         return client.recv(struct.unpack(">H", head)[0]) if head else b""
@@ -102,6 +104,51 @@ def test_the_next_question_goes_to_the_next_server_when_one_is_silent(port: int)
             # Nobody listens at the first: the kernel says so, and the client asks again.
             replies = (ask(port, query("debian.org", A, identity=each)) for each in range(1, 9))
             assert any(data_of(reply) == [FAR] for reply in replies)
+    finally:
+        names.close()
+
+
+def test_a_server_that_cannot_be_asked_costs_no_question(port: int) -> None:
+    # The first is no address; to send to the second, the kernel wants SO_BROADCAST.
+    names = Nameserver(lambda: ["fe80::1%a..b", "255.255.255.255", THERE], port=port)
+    names.serve((ZONE,))
+    try:
+        with world(THERE, port):
+            ask(port, query("web", A))
+            assert data_of(ask(port, query("debian.org", A))) == [FAR], "the first question already"
+    finally:
+        names.close()
+
+
+def test_one_network_does_not_take_the_questions_and_calls_of_another(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nameserver, "MOST_ASKED", nameserver.SHARE)
+    monkeypatch.setattr(nameserver, "MOST_CALLS", nameserver.SHARE)
+    names = Nameserver(lambda: [SILENT], port=port)
+    names.serve((ZONE, replace(ZONE, listen=IPv4Address(OTHER))))
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind((SILENT, port))
+            silent.settimeout(LIMIT)
+            ask(port, query("web", A))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.sendto(query("debian.org", A), (HERE, port))
+                silent.recv(1 << 16)
+                assert code_of(ask(port, query("kernel.org", A))) == Code.FAILED
+                client.sendto(query("python.org", A), (OTHER, port))
+                assert b"python" in silent.recv(1 << 16)
+        with (
+            socket.create_connection((HERE, port), timeout=LIMIT),
+            socket.create_connection((HERE, port), timeout=LIMIT) as one_too_many,
+        ):
+            assert one_too_many.recv(1) == b""
+            assert data_of(call(port, query("web", A), OTHER)) == [WEB.packed]
+        for _ in ticks(0.02, LIMIT):
+            with suppress(ConnectionResetError):
+                assert data_of(call(port, query("web", A))) == [WEB.packed]
+                return
+        pytest.fail("who is done leaves no room")
     finally:
         names.close()
 

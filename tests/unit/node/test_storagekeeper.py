@@ -192,6 +192,18 @@ def test_a_slow_storage_is_told_and_guests_go_on(made: Server) -> None:
     assert made.storages.look()
 
 
+def test_a_stuck_storage_is_told_pauses_nobody_and_is_well_when_it_answers(made: Server) -> None:
+    be(made, answered=10, in_flight=2)
+    for _ in range(3):
+        made.storages.look()
+        made.clock[0] += 10
+    assert problems(made) == "FV-NODE-065: storage main is stuck: 2 requests wait, none was answered for 20 s"
+    assert state(made) is GuestState.RUNNING
+    be(made, answered=12)
+    assert made.storages.look()
+    assert problems(made) == ""
+
+
 def test_a_pulled_disk_that_comes_back_is_mounted_and_who_waited_is_started_anew(made: Server) -> None:
     disk = made.machine.pull(DEVICE)
     stall(made, again=True)

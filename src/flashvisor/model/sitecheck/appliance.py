@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ConflictError, WrongTypeError
+from flashvisor.model.sitecheck.addresses import read_address
 
 if TYPE_CHECKING:
     from flashvisor.model.problem import Problems
@@ -59,11 +60,11 @@ def _address(wish: Appliance, path: str, found: Problems) -> None:
     if address is None:
         expected = 'an IPv4 address with its prefix, as in "192.0.2.2/24"'
         found.add(WrongTypeError, f'{path}.address: expected {expected}, got "{wish.address}"')
-    hop = None if wish.gateway is None else _host(wish.gateway, f"{path}.gateway", found)
+    hop = None if wish.gateway is None else read_address(wish.gateway, f"{path}.gateway", found)
     if hop is not None and address is not None and (hop not in address.network or hop == address.ip):
         found.add(ConflictError, f"{path}.gateway: expected another address inside {address.network}, got {hop}")
     for index, server in enumerate(wish.dns):
-        _host(server, f"{path}.dns[{index}]", found)
+        read_address(server, f"{path}.dns[{index}]", found)
     if len(wish.dns) > DNS_LIMIT:
         found.add(WrongTypeError, f"{path}.dns: expected at most {DNS_LIMIT} name servers, got {len(wish.dns)}")
 
@@ -77,11 +78,3 @@ def _interface(text: str) -> IPv4Interface | None:
     net = address.network
     usable = net.prefixlen <= LONGEST_PREFIX and address.ip not in (net.network_address, net.broadcast_address)
     return address if "/" in text and usable else None
-
-
-def _host(text: str, path: str, found: Problems) -> IPv4Address | None:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        found.add(WrongTypeError, f'{path}: expected an IPv4 address, got "{text}"')
-        return None

@@ -10,7 +10,7 @@ from flashvisor.errors import ConflictError, DuplicateMacError, UnknownReference
 from flashvisor.model.names import gateway, gateway6, nic_mac
 from flashvisor.model.problem import did_you_mean
 from flashvisor.model.site import Allow, Kind, Protocol
-from flashvisor.model.sitecheck.addresses import read_address, read_address6
+from flashvisor.model.sitecheck.addresses import read_address, read_address6, without_zone
 from flashvisor.model.sitecheck.claims import claim
 from flashvisor.model.sitecheck.uplink import bonded, is_group
 from flashvisor.model.wiring import bytes_per_second, first_inside, kind_of, port_range, sources
@@ -181,7 +181,7 @@ def _ports(port: int | str, path: str, found: Problems) -> bool:
 def _sources(wish: str | tuple[str, ...], path: str, found: Problems) -> None:
     for text in sources(wish):
         try:
-            ip_network(text)
+            ip_network(without_zone(text))
         except ValueError as error:
             expected = 'an address or a network such as "192.0.2.0/24" or "2001:db8::/32"'
             found.add(WrongTypeError, f'{path}.from: expected {expected}, got "{text}" ({error})')

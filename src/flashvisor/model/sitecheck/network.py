@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flashvisor.errors import ConflictError, UnknownReferenceError, WrongTypeError
 from flashvisor.model.problem import did_you_mean
 from flashvisor.model.site import Kind
-from flashvisor.model.sitecheck.addresses import read_address
+from flashvisor.model.sitecheck.addresses import read_address, without_zone
 from flashvisor.model.sitecheck.uplink import bonded, is_mac
 from flashvisor.model.wiring import is_card, kind_of, uplink_of
 
@@ -102,7 +102,7 @@ def _subnet(text: str, path: str, found: Problems) -> IPv4Network | None:
 def _subnet6(text: str, path: str, found: Problems) -> IPv6Network | None:
     expected = f'an IPv6 subnet of /{PREFIX6} such as "fd00:77::/{PREFIX6}"'
     try:
-        net = IPv6Network(text)
+        net = IPv6Network(without_zone(text))
     except (AddressValueError, NetmaskValueError, ValueError) as error:
         found.add(WrongTypeError, f'{path}: expected {expected}, got "{text}" ({error})')
         return None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from flashvisor.errors import ConflictError, DuplicateMacError, UnknownReferenceError, WrongTypeError
 from flashvisor.model.problem import did_you_mean
-from flashvisor.model.sitecheck.addresses import read_address, read_address6
+from flashvisor.model.sitecheck.addresses import read_address, read_address6, without_zone
+from flashvisor.model.sitecheck.claims import claim
 
 if TYPE_CHECKING:
     from flashvisor.model.problem import Problems
@@ -42,9 +43,7 @@ def check_bonds(site: Site, found: Problems) -> None:
         if not bond.cards:
             found.add(WrongTypeError, f"{path}: expected the MAC addresses of its cards, got none")
         for index, mac in enumerate(bond.cards):
-            if mac in users:
-                found.add(DuplicateMacError, f"{path}[{index}] and {users[mac]} both want the card {mac}")
-            users.setdefault(mac, f"{path}[{index}]")
+            claim(users, mac, f"{path}[{index}]", DuplicateMacError, f"the card {mac}", found)
             if is_group(mac):
                 what = f'{path}[{index}]: expected the address of one card, got "{mac}" (IEEE 802: a group)'
                 found.add(WrongTypeError, what)
@@ -90,7 +89,8 @@ def _check4(uplink: Uplink, found: Problems) -> IPv4Interface | None:
     except ValueError:
         found.add(WrongTypeError, f'{PATH}.address: expected "dhcp" or "ADDRESS/BITS", got "{uplink.address}"')
         return None
-    if "/" not in uplink.address:
+    # Python takes a netmask as well ("/255.255.255.0"), and networkd does not.
+    if not uplink.address.partition("/")[2].isdecimal():
         found.add(WrongTypeError, f'{PATH}.address: expected a prefix length too, as in "{own.ip}/24"')
         return None
     if hop is not None and (hop not in own.network or hop == own.ip):
@@ -102,7 +102,7 @@ def _check6(site: Site, uplink: Uplink, found: Problems) -> None:
     own: IPv6Interface | None = None
     if uplink.address6 not in ("auto", "none"):
         try:
-            own = IPv6Interface(uplink.address6)
+            own = IPv6Interface(without_zone(uplink.address6))
         except ValueError:
             expected = '"auto", "none" or "ADDRESS/BITS"'
             found.add(WrongTypeError, f'{PATH}.address6: expected {expected}, got "{uplink.address6}"')
@@ -127,6 +127,6 @@ def _check6(site: Site, uplink: Uplink, found: Problems) -> None:
 
 def _any_address(text: str, path: str, found: Problems) -> None:
     try:
-        ip_address(text)
+        ip_address(without_zone(text))
     except ValueError:
         found.add(WrongTypeError, f'{path}: expected an IPv4 or IPv6 address, got "{text}"')

@@ -85,18 +85,8 @@ def jail(*, readable: Mapping[Path, str], writable: Mapping[Path, str], limits: 
     Source: bwrap(1), prlimit(1).
     """
     words: list[str | Path] = ["bwrap", "--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
-    words += [
-        "--clearenv",
-        "--setenv",
-        "PATH",
-        "/usr/bin",
-        "--setenv",
-        "LC_ALL",
-        "C.UTF-8",
-        "--ro-bind",
-        "/usr",
-        "/usr",
-    ]
+    words += ["--clearenv", "--setenv", "PATH", "/usr/bin", "--setenv", "LC_ALL", "C.UTF-8"]
+    words += ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "lib", "lib64"):
         words += ["--symlink", f"usr/{name}", f"/{name}"]
     words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--dev", "/dev"]

@@ -95,4 +95,5 @@ def jail(*, readable: Mapping[Path, str], writable: Mapping[Path, str], limits: 
     for outside, inside in writable.items():
         words += ["--bind", outside, inside]
     words += ["--chdir", "/", "--", "prlimit", f"--as={limits.memory}", f"--fsize={limits.file_size}"]
-    return [*words, f"--cpu={limits.cpu}", "--core=0", "--"]
+    # At the upper limit comes SIGKILL, which says nothing; at the lower one SIGXCPU, if it is the lower one.
+    return [*words, f"--cpu={limits.cpu}:{limits.cpu + 1}", "--core=0", "--"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 import pytest
 
 from flashvisor.errors import ComponentTooLargeError, UnknownNameError
-from flashvisor.image import appliance, catalogue
+from flashvisor.image import catalogue
 from flashvisor.model.sitecheck.guest import MIN_MEMORY
 from flashvisor.model.size import parse_size
 
@@ -93,11 +91,6 @@ def test_a_user_by_name_is_in_its_passwd(name: str) -> None:
         assert "/etc/passwd" not in recipe.text
     else:
         assert len(recipe.text["/etc/passwd"].split()) > 1
-
-
-def test_init_loads_the_modules_that_it_is_given() -> None:
-    loaded = re.findall(r'MODULES "([a-z0-9_]+\.ko)"', appliance.SOURCE.read_text())
-    assert tuple(loaded) == appliance.DISK_MODULES
 
 
 def test_an_appliance_may_just_fill_its_limit() -> None:

@@ -265,6 +265,13 @@ def test_a_url(tmp_path: Path, library: Library, copier: Copier, monkeypatch: py
     del copier, tmp_path
 
 
+@pytest.mark.parametrize("url", ["http://[x/y", "http://a:b/c"])
+def test_a_url_that_is_none(library: Library, url: str) -> None:
+    with pytest.raises(CommandLineError, match="is no URL"):
+        bring(library, url, sha256="0" * 64)
+    assert files(library) == []
+
+
 def test_a_url_that_is_refused_leaves_nothing(
     library: Library, copier: Copier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

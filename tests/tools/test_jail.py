@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import CommandFailedError, CommandTimeoutError
+from flashvisor.errors import CommandFailedError, CommandTimeoutError, ExplodingImageError
+from flashvisor.host import jailed_qemu_img
 from flashvisor.host.bubblewrap import Limits, jail
+from flashvisor.host.jailed_qemu_img import QCOW2, Source, convert
 from flashvisor.host.run import follow, run
 
 if TYPE_CHECKING:
@@ -60,7 +62,20 @@ def test_it_is_stopped_at_its_limits(tmp_path: Path) -> None:
     inside(tmp_path, "head -c 1000000 /dev/zero > /out/small")
     inside(tmp_path, "exec head -c 2000000 /dev/zero > /out/large", accept=(XFSZ,))
     assert (tmp_path / "out" / "large").stat().st_size == 1 << 20
-    inside(tmp_path, "exec sh -c 'while :; do :; done'", accept=(XCPU, 137))
+    inside(tmp_path, "exec sh -c 'while :; do :; done'", accept=(XCPU,))
+
+
+def test_a_conversion_that_computes_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(**words: object) -> list[str | Path]:
+        return [*jail(**words), "sh", "-c", "while :; do :; done"]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jailed_qemu_img, "jail", busy)
+    source, target = Source(tmp_path / "given", "raw"), tmp_path / "out" / "disk"
+    source.path.touch()
+    target.parent.mkdir()
+    limits = Limits(memory=1 << 30, file_size=1 << 20, cpu=1)
+    with pytest.raises(ExplodingImageError, match="time to convert"):
+        convert(source, target, QCOW2, limits, on_percent=lambda _: None)
 
 
 def test_output_is_heard_as_it_comes() -> None:

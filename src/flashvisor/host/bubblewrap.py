@@ -85,18 +85,8 @@ def jail(*, readable: Mapping[Path, str], writable: Mapping[Path, str], limits: 
     Source: bwrap(1), prlimit(1).
     """
     words: list[str | Path] = ["bwrap", "--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
-    words += [
-        "--clearenv",
-        "--setenv",
-        "PATH",
-        "/usr/bin",
-        "--setenv",
-        "LC_ALL",
-        "C.UTF-8",
-        "--ro-bind",
-        "/usr",
-        "/usr",
-    ]
+    words += ["--clearenv", "--setenv", "PATH", "/usr/bin", "--setenv", "LC_ALL", "C.UTF-8"]
+    words += ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "lib", "lib64"):
         words += ["--symlink", f"usr/{name}", f"/{name}"]
     words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--dev", "/dev"]
@@ -105,4 +95,5 @@ def jail(*, readable: Mapping[Path, str], writable: Mapping[Path, str], limits: 
     for outside, inside in writable.items():
         words += ["--bind", outside, inside]
     words += ["--chdir", "/", "--", "prlimit", f"--as={limits.memory}", f"--fsize={limits.file_size}"]
-    return [*words, f"--cpu={limits.cpu}", "--core=0", "--"]
+    # At the upper limit comes SIGKILL, which says nothing; at the lower one SIGXCPU, if it is the lower one.
+    return [*words, f"--cpu={limits.cpu}:{limits.cpu + 1}", "--core=0", "--"]

@@ -35,7 +35,8 @@ def with_files(boot: BootFiles, files: Mapping[str, str], own: Path) -> BootFile
     """
     identity = repr((str(boot.initrd), sorted(files.items())))
     path = own / f"{PREFIX}{hashlib.sha256(identity.encode()).hexdigest()[:DIGITS]}"
-    for old in own.glob(f"{PREFIX}*"):
+    # With a dot before it: what a cut of power left half-written.
+    for old in (*own.glob(f"{PREFIX}*"), *own.glob(f".{PREFIX}*")):
         if old != path or not files:
             old.unlink()
     if not files:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 HEADER_LIMIT = 1 << 20  # bytes of one header that are read; real ones have a few hundred
 MEMBER_LIMIT = 1000
+# What else tarfile says of headers that make no sense: of numbers that are none, and of one upon the other, endlessly.
+NO_TAR = (ValueError, LookupError, OverflowError, RecursionError)
 DESCRIPTOR, MANIFEST = ".ovf", ".mf"
 
 
@@ -75,7 +77,7 @@ class Package:
         name = self.descriptor[: -len(DESCRIPTOR)] + MANIFEST
         if self.beside is not None:
             return name if (self.beside / name).exists() else None
-        return next((member for member in self.members if member == name), None)
+        return name if name in self.members else None
 
 
 def open_ova(region: Region) -> Package:
@@ -97,7 +99,7 @@ def open_ova(region: Region) -> Package:
                     raise ArchiveMemberError(f"{name} has more than {MEMBER_LIMIT} members")
                 if not member.isdir():
                     _add(members, member, region)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, *NO_TAR) as error:
         raise DamagedImageError(f"{name} is a broken tar archive", evidence=str(error)) from error
     descriptor = next((member for member in members if member.lower().endswith(DESCRIPTOR)), None)
     if descriptor is None:

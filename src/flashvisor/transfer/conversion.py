@@ -26,7 +26,7 @@ from flashvisor.host.bubblewrap import Limits
 from flashvisor.host.files import GIB, MIB, bytes_on_disk, need_space, sync
 from flashvisor.model.size import show_size
 from flashvisor.transfer.expand import expand
-from flashvisor.transfer.formats import COMPRESSED, DISKS, Kind, detect
+from flashvisor.transfer.formats import COMPRESSED, DISKS, SECTOR, Kind, detect
 from flashvisor.transfer.inspect import DiskFacts, inspect
 from flashvisor.transfer.region import Region
 from flashvisor.transfer.watch import percents
@@ -94,6 +94,10 @@ def convert_disk(disk: Disk, unpacked: Path, target: Path, watch: Watch) -> Disk
     source = qemu_img.Source(region.path, DRIVERS[kind], region.offset, None if whole else region.size)
     limits = _limits(region.size, facts.virtual_size)
     size = _examine(source, kind, limits, disk.name)
+    if size >= facts.virtual_size + SECTOR:  # QEMU counts in these, and rounds up
+        raise DamagedImageError(
+            f"{disk.name} does not say one size", evidence=f"{facts.virtual_size} bytes, and to QEMU {size}"
+        )
     need_space(target.parent, min(region.size, bytes_on_disk(region.path)) // 2, f"the image of {disk.name}")
     with watch(f"converting {disk.name} ({kind}, {show_size(size)})", size) as advance:
         try:

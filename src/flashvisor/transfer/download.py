@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ANSWER_LIMIT = 60.0  # seconds for connecting, and for each piece
 REDIRECTS = 5
+URL_FORM = "Give http(s)://HOST/PATH."
 RESERVE = 1 * GIB  # bytes of the disk that stay free
 SPACE_STEP = 64 * MIB  # bytes between two looks at what is free
 
@@ -60,8 +61,8 @@ def download(
     ) as client:
         try:
             _fetch(client, url, target, watch)
-        except httpx.InvalidURL as error:
-            raise CommandLineError(f"'{url}' is no URL", next_step="Give http(s)://HOST/PATH.") from error
+        except (httpx.InvalidURL, UnicodeError) as error:  # the second of a host's name, by socket
+            raise CommandLineError(f"'{url}' is no URL", next_step=URL_FORM) from error
         except httpx.HTTPError as error:
             raise DownloadError(f"{shown(url)} cannot be fetched", evidence=str(error) or repr(error)) from error
     got = _sha256(target, watch)

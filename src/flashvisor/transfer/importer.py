@@ -18,7 +18,7 @@ import msgspec
 from flashvisor.errors import CommandLineError, UsageError, WrongChecksumError
 from flashvisor.host.files import sha256_file, write_atomic
 from flashvisor.transfer.conversion import convert_disk
-from flashvisor.transfer.download import download
+from flashvisor.transfer.download import URL_FORM, download
 from flashvisor.transfer.draft import GuestDraft, ImportedImage, ImportRecord
 from flashvisor.transfer.library import key_of
 from flashvisor.transfer.names import file_name, is_url, shown
@@ -67,11 +67,15 @@ def import_source(order: Order, library: Library, watch: Watch, now: datetime) -
         raise CommandLineError(
             "a download needs --sha256", next_step="Take it from a place that you trust, not from beside the file."
         )
+    try:
+        file = file_name(order.source)
+    except ValueError as error:
+        raise CommandLineError(f"'{order.source}' is no URL", next_step=URL_FORM) from error
     known = library.find(order.sha256)
     if known is not None:
         return known, False
     with library.working(f"{key_of(order.sha256)}-download") as work:
-        target = work / file_name(order.source)
+        target = work / file
         try:
             download(order.source, target, order.sha256, watch)
             result = _import_file(order, target, library, watch, now)

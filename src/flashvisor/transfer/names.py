@@ -58,9 +58,12 @@ def is_url(source: str) -> bool:
 
 
 def shown(source: str) -> str:
-    """Returns a source as records keep it: a file's name, or a URL without what could be a secret."""
+    """Returns a source as records keep it: a file's name, or a URL without what could be a secret.
+
+    Names may hold bytes that are no UTF-8; records, which are JSON, may not.
+    """
     if not is_url(source):
-        return PurePosixPath(source).name
+        return PurePosixPath(source).name.encode(errors="replace").decode()
     parts = urlsplit(source)
     return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
 
-LIMIT = 16 << 20  # bytes of a descriptor; real ones have a few thousand
+LIMIT = 2 << 20  # bytes of a descriptor; real ones have a few thousand, with licenses in many languages some 100,000
+MACHINES = 256  # in one descriptor; vSphere's own limit is half of that
 ITEMS = ("Item", "StorageItem", "EthernetPortItem")  # the last two since OVF 2.0
 CONFIG = ("Config", "ExtraConfig")  # VMware's settings
 XEN_SETTING = "VirtualSystemOtherConfigurationData"
@@ -32,6 +33,7 @@ PLAIN_SECTIONS = frozenset({"Info", "Name", "OperatingSystemSection", "VirtualHa
 DIGITS = 20
 UNITS = {"byte": 1, "bytes": 1, "kilobytes": 1 << 10, "megabytes": 1 << 20, "gigabytes": 1 << 30, "terabytes": 1 << 40}
 UNITS |= {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
+FACTORS = 4  # of a unit; real ones have one
 FACTOR = re.compile(r"\*\s*(\d{1,4})\s*(?:\^\s*(\d{1,2}))?\s*")  # DSP0004, annex C: "byte * 2^20"
 
 
@@ -120,9 +122,13 @@ def parse_ovf(data: bytes, name: str) -> Envelope:
         raise OvfError(f"{name} is no OVF descriptor: its root is '{_local(root)}'")
     files = {_get(each, "id"): File(_get(each, "href"), _compression(each, name)) for each in _all(root, "File")}
     disks = {_get(each, "diskId"): _disk(each, files, name) for each in _all(root, "Disk")}
-    systems = tuple(_system(each, root) for each in _all(root, "VirtualSystem"))
-    if not systems:
+    machines = list(_all(root, "VirtualSystem"))
+    if not machines:
         raise OvfError(f"{name} describes no virtual machine")
+    if len(machines) > MACHINES:
+        raise OvfError(f"{name} describes {len(machines)} virtual machines: expected {MACHINES} at most")
+    default = _default_configuration(root)
+    systems = tuple(_system(each, default) for each in machines)
     known = {"References", "DiskSection", "NetworkSection", "VirtualSystem", "VirtualSystemCollection", "Strings"}
     return Envelope(disks, systems, tuple(_local(each) for each in root if _local(each) not in known))
 
@@ -138,7 +144,7 @@ def parse_bytes(quantity: str, units: str, what: str) -> int:
     matches = list(FACTOR.finditer(star + factors))
     whole = "".join(match[0] for match in matches) == star + factors
     number = parse_whole(quantity)
-    if unit is None or not whole or number is None:
+    if unit is None or not whole or number is None or len(matches) > FACTORS:
         raise OvfError(f"{what} is '{quantity}' in units of '{units}': expected a number of bytes")
     for match in matches:
         unit *= int(match[1]) ** int(match[2] or 1)
@@ -174,11 +180,10 @@ def _compression(element: Element, name: str) -> str:
     return "" if kind == "identity" else kind
 
 
-def _system(element: Element, root: Element) -> System:
-    default = _default_configuration(root)
+def _system(element: Element, default: str) -> System:
     os = next(_all(element, "OperatingSystemSection"), None)
     words = [] if os is None else [_get(os, "osType"), *(_text(os, tag) for tag in ("Description", "OSType"))]
-    machine = next((each for each in _all(element, "Machine")), None)
+    machine = next(_all(element, "Machine"), None)
     return System(
         name=_text(element, "Name") or _get(element, "id"),
         os=" ".join(filter(None, [*words, _get(machine, "OSType") if machine is not None else ""])),

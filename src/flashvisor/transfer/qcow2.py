@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import DamagedImageError, LeaningImageError, TruncatedImageError, UnknownFormatError
+from flashvisor.transfer.formats import SECTOR
 
 if TYPE_CHECKING:
     from flashvisor.transfer.region import Region
@@ -30,7 +31,6 @@ L1_LIMIT = 1 << 22  # entries; QEMU's own
 ENTRY = 8  # bytes
 OFFSET = 0x00FFFFFFFFFFFE00  # of an entry: where a table or cluster lies
 COMPRESSED = 1 << 62
-SECTOR = 512
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Owns which names, networks and storage an import gets in a site. Does not own TOML's form (fragment.py)::
 
-    wish = wish_for(site, record, network="", storage="")
+    choose_networks(site, record, "")                                         # {"VM Network": "inside"}
     added = append_to_site(path, record, library, network="", storage="")     # False: it was there
 """
 
@@ -55,7 +55,8 @@ def append_to_site(path: Path, record: ImportRecord, library: Library, *, networ
     text = f"{old.rstrip()}\n\n{render(record, wish, lambda image: relative(library.file(image), path.parent))}"
     whole = inline_files(text, lambda name: (path.parent / Path(name).expanduser()).read_text(), str(path))
     check_site(parse_site(whole, str(path)), str(path))
-    write_atomic(path, text.encode(), mode=stat.S_IMODE(path.stat().st_mode))
+    place = path.resolve()  # a link stays one
+    write_atomic(place, text.encode(), mode=stat.S_IMODE(place.stat().st_mode))
     return True
 
 

@@ -21,7 +21,7 @@ from flashvisor.transfer.conversion import Disk
 from flashvisor.transfer.formats import COMPRESSED, Kind, detect
 from flashvisor.transfer.hardware import draft_guest, section_notes
 from flashvisor.transfer.manifest import read_manifest, verify_files
-from flashvisor.transfer.names import disk_name, plain_name, slug, unique
+from flashvisor.transfer.names import disk_name, plain_name, shown, slug, unique
 from flashvisor.transfer.ovf import LIMIT, Envelope, parse_ovf
 from flashvisor.transfer.region import Region
 
@@ -92,9 +92,8 @@ def plan_import(source: Source, name: str, original: str) -> Plan:
     """
     if source.package is None or source.envelope is None:
         chosen = name or plain_name(original)
-        return Plan(
-            chosen, {chosen: Disk(source.region, source.region.path.name, compressed=source.kind in COMPRESSED)}
-        )
+        file = shown(source.region.path.name)
+        return Plan(chosen, {chosen: Disk(source.region, file, compressed=source.kind in COMPRESSED)})
     return _plan_package(source.package, source.envelope, name)
 
 

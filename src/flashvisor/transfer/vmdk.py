@@ -29,6 +29,7 @@ FOOTER = 1024  # bytes before the end: second header, then the end-of-stream mar
 TABLE_ENTRIES = 512
 MAX_GRAIN = 2048  # sectors
 MAX_CAPACITY = 1 << 37  # sectors: 64 TiB
+MAX_TABLES = 1 << 22  # entries of a directory: twice those of the largest disk with the grains that everyone writes
 DESCRIPTOR_LIMIT = 1 << 20  # bytes
 GRAIN_MARKER = struct.Struct("<QI")  # first sector, bytes of compressed data
 NO_PARENT = "ffffffff"
@@ -104,6 +105,11 @@ def _header(region: Region, place: int) -> Header:
 def _check_grains(region: Region, header: Header) -> None:
     """Finds the grain that lies last in the file, and checks that it is whole: QEMU reads zeros beyond the end."""
     tables = -(-header.capacity // (header.grain * TABLE_ENTRIES))
+    if tables > MAX_TABLES:
+        raise DamagedImageError(
+            f"{region.path.name} has a VMDK header that makes no sense",
+            evidence=f"{tables} tables for {header.capacity} sectors in grains of {header.grain}",
+        )
     last = 0
     for table in set(_numbers(region, header.directory, tables)) - {0}:
         last = max(last, *_numbers(region, table, TABLE_ENTRIES))

@@ -52,6 +52,12 @@ def test_other_files_make_another_and_take_the_old_one_away(boot: BootFiles, tmp
     assert list(own(tmp_path).iterdir()) == [second]
 
 
+def test_what_a_cut_of_power_left_is_taken_away(boot: BootFiles, tmp_path: Path) -> None:
+    (own(tmp_path) / ".initrd-0123456789ab.x7k2").write_bytes(b"pack")
+    made = with_files(boot, {"/a": "1"}, own(tmp_path)).initrd
+    assert list(own(tmp_path).iterdir()) == [made]
+
+
 def test_another_image_makes_another(boot: BootFiles, tmp_path: Path) -> None:
     first = with_files(boot, {"/a": "1"}, own(tmp_path)).initrd
     other = tmp_path / "other"

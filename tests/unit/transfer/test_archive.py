@@ -118,6 +118,29 @@ def test_a_header_that_claims_gigabytes(tmp_path: Path) -> None:
         open_ova(Region.of(path))
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"GNU.sparse.map": "x,y"}, {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "z"}],
+)
+def test_headers_that_are_no_numbers(tmp_path: Path, headers: dict[str, str]) -> None:
+    header = tarfile.TarInfo("web.ovf")
+    header.pax_headers = headers
+    with tarfile.open(tmp_path / "web.ova", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(header)
+    with pytest.raises(DamagedImageError, match="broken tar"):
+        open_ova(Region.of(tmp_path / "web.ova"))
+
+
+def test_headers_without_an_end(tmp_path: Path) -> None:
+    """The library reads what follows a long name by calling itself."""
+    header = special("././@LongLink", tarfile.GNUTYPE_LONGNAME)
+    header.size = 2
+    path = tmp_path / "web.ova"
+    path.write_bytes((header.tobuf(tarfile.GNU_FORMAT) + b"a".ljust(512, b"\0")) * 3000)
+    with pytest.raises(DamagedImageError, match="broken tar"):
+        open_ova(Region.of(path))
+
+
 def test_too_many_members(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "web.ova", {f"f{index}": b"" for index in range(1001)})
     with pytest.raises(ArchiveMemberError, match="1000"):

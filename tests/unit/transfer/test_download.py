@@ -143,5 +143,13 @@ def test_an_endless_answer_is_stopped_before_the_disk_is_full(tmp_path: Path, mo
 
 
 def test_what_is_no_url(tmp_path: Path) -> None:
-    with pytest.raises((CommandLineError, DownloadError)):
+    with pytest.raises(CommandLineError, match="is no URL"):
         download("http://[::1", tmp_path / "x", SHA256, unseen)
+
+
+def test_a_host_that_is_no_name(tmp_path: Path) -> None:
+    def look_up(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content="...".encode("idna"))  # as socket.getaddrinfo does it
+
+    with pytest.raises(CommandLineError, match="is no URL"):
+        fetch(look_up, tmp_path / "x")

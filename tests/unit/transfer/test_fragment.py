@@ -125,6 +125,15 @@ def test_a_site_whose_guests_take_files_is_added_to_as_well(site_file: Path) -> 
     assert site_file.read_text().startswith(before.rstrip())
 
 
+def test_a_site_file_that_is_a_link(site_file: Path) -> None:
+    real = site_file.with_name("real.toml")
+    site_file.rename(real)
+    site_file.symlink_to(real)
+    assert append_to_site(site_file, images_only(), library_of(site_file, images_only()), network="", storage="")
+    assert site_file.is_symlink()
+    assert "[image.web]" in real.read_text()
+
+
 def test_a_name_that_is_taken(site_file: Path) -> None:
     site_file.write_text(site_file.read_text().replace("[image.hello]", "[image.web]").replace('"hello"', '"web"'))
     before = site_file.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 from flashvisor.errors import (
     CommandLineError,
+    DamagedImageError,
     ExplodingImageError,
     LeaningImageError,
     ManifestError,
@@ -121,13 +123,14 @@ def test_an_appliance(tmp_path: Path, library: Library, copier: Copier) -> None:
 
 def test_a_descriptor_with_its_files_beside_it(tmp_path: Path, library: Library, copier: Copier) -> None:
     copier.virtual_size = SIZE
-    for name, data in (("m.ovf", virtualbox(["1.raw", "2.raw"], SIZE)), ("1.raw", ONE), ("2.raw", TWO)):
-        (tmp_path / name).write_bytes(data)
+    (tmp_path / "m.ovf").write_bytes(virtualbox(["1.raw", "2.raw"], SIZE))
+    for name in ("1.raw", "2.raw"):
+        (tmp_path / name).write_bytes(raw_disk(name.encode(), SIZE))
     record, _ = bring(library, tmp_path / "m.ovf", name="post")
     assert record.name.startswith("post-")
     assert {disk.size for disk in record.guests[0].disks} == {None}, "the image's own size needs no word"
     assert bring(library, tmp_path / "m.ovf") == (record, False)
-    (tmp_path / "2.raw").write_bytes(raw_disk(b"other"))
+    (tmp_path / "2.raw").write_bytes(raw_disk(b"other", SIZE))
     other, made = bring(library, tmp_path / "m.ovf")
     assert made, "a disk beside the descriptor is a part of the source"
     assert other.source_sha256 != record.source_sha256
@@ -213,6 +216,23 @@ def test_a_disk_larger_than_its_descriptor_says(tmp_path: Path, library: Library
     assert len(record.images) == 2, "its owner knows better"
 
 
+def test_a_disk_that_is_larger_to_qemu_than_to_us(tmp_path: Path, library: Library, copier: Copier) -> None:
+    """What was checked against a declared size is ours; what would be written is QEMU's."""
+    (tmp_path / "a.img").write_bytes(ONE)
+    copier.virtual_size = len(ONE) + SECTOR
+    with pytest.raises(DamagedImageError, match="one size"):
+        bring(library, tmp_path / "a.img")
+    assert files(library) == []
+
+
+def test_a_file_whose_name_is_no_text(tmp_path: Path, library: Library, copier: Copier) -> None:
+    path = tmp_path / os.fsdecode(b"b\xff.img")
+    path.write_bytes(ONE)
+    record, _ = bring(library, path)
+    assert (record.source, record.images[0].member) == ("b?.img", "b?.img")
+    assert len(copier.converted) == 1
+
+
 def test_a_checksum_that_was_given(tmp_path: Path, library: Library, copier: Copier) -> None:
     path = tmp_path / "a.img"
     path.write_bytes(ONE)
@@ -243,6 +263,13 @@ def test_a_url(tmp_path: Path, library: Library, copier: Copier, monkeypatch: py
     assert bring(library, url, sha256=sha256) == (record, False)
     assert fetched == [url]
     del copier, tmp_path
+
+
+@pytest.mark.parametrize("url", ["http://[x/y", "http://a:b/c"])
+def test_a_url_that_is_none(library: Library, url: str) -> None:
+    with pytest.raises(CommandLineError, match="is no URL"):
+        bring(library, url, sha256="0" * 64)
+    assert files(library) == []
 
 
 def test_a_url_that_is_refused_leaves_nothing(

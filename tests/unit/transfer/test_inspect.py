@@ -203,6 +203,7 @@ REFUSED: list[tuple[Kind, bytes, type[FlashvisorError], str]] = [
     (Kind.VMDK, vmdk(capacity=0), SplitImageError, "names other files"),
     (Kind.VMDK, vmdk(descriptor=0), SplitImageError, "one part"),
     (Kind.VMDK, vmdk(grain=0), DamagedImageError, "no sense"),
+    (Kind.VMDK, vmdk(grain=1, capacity=1 << 37), DamagedImageError, "no sense"),
     (Kind.VMDK, vmdk(length=201), TruncatedImageError, "too early"),
     (Kind.VMDK, vmdk(length=20), TruncatedImageError, "too early"),
     (Kind.VMDK, vmdk(footer=True)[:-SECTOR], TruncatedImageError, "second header"),

@@ -73,6 +73,11 @@ def test_other_xml_and_too_much_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_ovf(vmware(NAMES, SIZE), "x.ovf")
 
 
+def test_more_machines_than_anybody_has() -> None:
+    with pytest.raises(OvfError, match="257 virtual machines"):
+        parse_ovf(b"<Envelope>" + b"<VirtualSystem/>" * 257 + b"</Envelope>", "x.ovf")
+
+
 def test_a_file_compressed_by_gzip() -> None:
     text = vmware(NAMES, SIZE).decode().replace('ovf:id="file2"', 'ovf:id="file2" ovf:compression="gzip"')
     disks = parse_ovf(text.encode(), "x.ovf").disks
@@ -114,7 +119,16 @@ def test_sizes_in_every_unit(quantity: str, units: str, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("quantity", "units"),
-    [("", "byte"), ("-1", "byte"), ("1.5", "byte"), ("1", "hertz"), ("9" * 30, ""), ("1", "byte + 2"), ("٣x", "")],
+    [
+        ("", "byte"),
+        ("-1", "byte"),
+        ("1.5", "byte"),
+        ("1", "hertz"),
+        ("9" * 30, ""),
+        ("1", "byte + 2"),
+        ("٣x", ""),
+        ("1", "byte" + " * 10" * 5),
+    ],
 )
 def test_sizes_that_are_none(quantity: str, units: str) -> None:
     with pytest.raises(OvfError):

@@ -12,6 +12,7 @@ from flashvisor.cli.buildtools import open_cache, open_keyring
 from flashvisor.image.build import build
 from flashvisor.trust import keystore
 from flashvisor.trust.keyring import Keyring, default_directory
+from sim.nodekit import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,33 +73,13 @@ def site_file(tmp_path: Path) -> Path:
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJGZVG4zsTrVkbVPTcUWhF0Cq4x0bVdJrGXg3n0mIcAj me\n"
     )
     path = tmp_path / "site.toml"
-    path.write_text(SITE)
+    path.write_text(SITE + DEBIAN)
     return path
 
 
-SITE = """\
-schema = 1
-
-[node]
-name = "alpha"
-
-[storage.main]
-serial = "data0"
-
-[network.inside]
-subnet = "10.77.0.0/24"
-
-[image.hello]
-file = "hello.efi"
-
+DEBIAN = """
 [image.debian]
 file = "debian.qcow2"
-
-[guest.hello]
-image = "hello"
-memory = "64MiB"
-nics = [{ network = "inside", address = "10.77.0.10" }]
-forwards = [{ port = 8080, to = 80 }]
 
 [guest.debian]
 image = "debian"

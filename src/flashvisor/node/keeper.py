@@ -170,6 +170,9 @@ class Keeper:
             elif self._began is None:
                 self._began = self._tools.now()
             try:
+                if state not in (None, GuestState.KEPT):
+                    # Its files are in use: no tool would take them, and that is no fault of the guest.
+                    raise GuestStateError(f"guest {name} is already {state}")
                 self._start_in_turn(record, desired)
             finally:
                 self._events.put(name)

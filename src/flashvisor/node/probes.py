@@ -12,6 +12,8 @@ Example::
 
 from __future__ import annotations
 
+import logging
+import math
 import selectors
 import socket
 import threading
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from flashvisor.node.questions import Question
+
+log = logging.getLogger(__name__)
 
 FIRST_INTERVAL = 0.1  # seconds between two questions to a guest that starts; also how long a connection may take
 GROWTH = 1.25  # of the interval, for each question
@@ -59,7 +63,10 @@ class Ways:
 
 @dataclass
 class _Watch:
-    """A guest that is asked: when next, and the question that is under way, which has until `deadline`."""
+    """A guest that is asked: when next, and the question that is under way, which has until `deadline`.
+
+    A question to an agent that waits for a thread has all the time: who waits for others has missed nothing.
+    """
 
     question: Question
     health: Health
@@ -149,25 +156,32 @@ class Prober:
 
     def _ask_all(self) -> None:
         while not self._ending:
-            for key, _ in self._selector.select(self._pause()):
-                if key.data:
-                    self._go_on(*key.data)
-                else:
-                    with suppress(BlockingIOError):
-                        self._woken.recv(1 << 10)
-            while self._answers:
-                name, watch, trouble = self._answers.popleft()
-                self._note(name, watch, trouble)
-            now = monotonic()
-            with self._lock:
-                late = [(name, watch) for name, watch in self._watches.items() if _next(watch) <= now]
-            for name, watch in late:
-                self._take_turn(name, watch, now)
+            try:
+                self._ask_round()
+            except Exception:
+                # One guest's bug must not end the questions to the others.
+                log.exception("the prober failed")
+
+    def _ask_round(self) -> None:
+        for key, _ in self._selector.select(self._pause()):
+            if key.data:
+                self._go_on(*key.data)
+            else:
+                with suppress(BlockingIOError):
+                    self._woken.recv(1 << 10)
+        while self._answers:
+            name, watch, trouble = self._answers.popleft()
+            self._note(name, watch, trouble)
+        now = monotonic()
+        with self._lock:
+            late = [(name, watch) for name, watch in self._watches.items() if _next(watch) <= now]
+        for name, watch in late:
+            self._take_turn(name, watch, now)
 
     def _pause(self) -> float | None:
         with self._lock:
-            due = min((_next(watch) for watch in self._watches.values()), default=None)
-        return None if due is None else max(0.0, due - monotonic())
+            due = min((_next(watch) for watch in self._watches.values()), default=math.inf)
+        return None if due == math.inf else max(0.0, due - monotonic())
 
     def _take_turn(self, name: str, watch: _Watch, now: float) -> None:
         """A guest's time has come: to be asked, or to have answered."""
@@ -176,7 +190,10 @@ class Prober:
             return
         watch.due = now + watch.interval
         watch.interval = min(watch.interval * GROWTH, LONGEST_INTERVAL)
-        trouble = self._ask(name, watch, now)
+        try:
+            trouble = self._ask(name, watch, now)
+        except OSError as error:  # the agent has no socket left: the next question may find one
+            trouble = error.strerror or str(error)
         if trouble is not None:
             self._note(name, watch, trouble)
 
@@ -191,7 +208,7 @@ class Prober:
             case Serial() as target:
                 return self._listen(name, watch, target)
             case Agent():
-                return self._ask_agent(name, watch, now)
+                return self._ask_agent(name, watch)
 
     def _call(self, name: str, watch: _Watch, target: Tcp | Http, now: float) -> str | None:
         with self._lock:
@@ -232,20 +249,24 @@ class Prober:
                     return error.what
             return "" if watch.ear.heard_it() else f'no line matched "{target.pattern}"'
 
-    def _ask_agent(self, name: str, watch: _Watch, now: float) -> str | None:
+    def _ask_agent(self, name: str, watch: _Watch) -> str | None:
         if watch.asked and not watch.asked.done():
             return "the question before was not answered yet"
         if self._agents is None:
             from concurrent.futures import ThreadPoolExecutor  # late: a start counts every module
 
             self._agents = ThreadPoolExecutor(AGENT_THREADS, "agents")
-        timeout = watch.question.pace.timeout
-        watch.deadline = now + timeout + AGENT_MARGIN
-        watch.asked = self._agents.submit(self._question_agent, name, watch, timeout)
+        watch.deadline = math.inf
+        watch.asked = self._agents.submit(self._question_agent, name, watch)
         return None
 
-    def _question_agent(self, name: str, watch: _Watch, timeout: float) -> None:
-        trouble = ""
+    def _question_agent(self, name: str, watch: _Watch) -> None:
+        timeout, trouble = watch.question.pace.timeout, ""
+        with self._lock:
+            if self._watches.get(name) is not watch:
+                return
+            watch.deadline = monotonic() + timeout + AGENT_MARGIN
+        self._nudge()
         try:
             self._ways.ask_agent(name, timeout)
         except FlashvisorError as error:

@@ -477,6 +477,11 @@ CARD = 'nics = [{ network = "inside" }]\n'
         (CARD + 'probe = { http = "/ HTTP/1.1" }', WrongTypeError, "guest.db.probe.http: expected a path without"),
         ('probe = { serial = "" }', WrongTypeError, "guest.db.probe.serial: expected 1 to 100 characters"),
         ('probe = { serial = "(" }', WrongTypeError, "guest.db.probe.serial: expected a regular expression"),
+        (
+            f'probe = {{ serial = "{"(" * 5000}{")" * 5000}" }}',
+            WrongTypeError,
+            "guest.db.probe.serial: expected 1 to 100 characters",
+        ),
         ('probe = { serial = "(a+)+b" }', WrongTypeError, "and one of * + ? {}"),
         ('probe = { serial = "(a|aa)+b" }', WrongTypeError, "and that not behind a group"),
         ('probe = { serial = "(a|aa){2,}b" }', WrongTypeError, "and that not behind a group"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flashvisor.errors import GuestStateError, HypervisorError, UnknownGuestError
+from flashvisor.errors import GuestFilesError, GuestStateError, HypervisorError, UnknownGuestError
 from flashvisor.guests.fake import FakeDriver
 from flashvisor.guests.supervise import Wish
 from flashvisor.model.guest import GuestState
@@ -17,6 +17,8 @@ from sim.watcher import LIMIT, Watcher
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from flashvisor.node.guestfiles import Places
 
 
 @pytest.fixture
@@ -55,6 +57,19 @@ def test_a_guest_that_shuts_itself_down_stays_down_until_started_by_hand(made: S
     assert now is not None
     made.keeper.start("hello", now.desired, by_hand=True)
     assert made.driver.domains() == {"hello": GuestState.RUNNING}
+
+
+def test_a_start_of_a_guest_that_runs_touches_none_of_its_files(made: Server) -> None:
+    made.bring_up()
+
+    def in_use(name: str) -> Places:
+        raise GuestFilesError(f"the files of {name} are in use")
+
+    made.keeper.use(desired(), in_use)
+    with pytest.raises(GuestStateError, match="already running"):
+        made.keeper.start("hello", desired(), by_hand=True)
+    record = made.keeper.record("hello")
+    assert (record.problem, record.failure, record.gone.is_set()) == ("", "", False)
 
 
 def test_a_guest_answers_once_and_its_restart_answers_anew(made: Server) -> None:

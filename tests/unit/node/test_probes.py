@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
 import socket
 import threading
@@ -12,6 +14,7 @@ import pytest
 
 from flashvisor.errors import GuestSilentError, GuestStateError
 from flashvisor.guests.health import Pace
+from flashvisor.node import probes
 from flashvisor.node.probes import Prober, Ways
 from flashvisor.node.questions import Agent, Arp, Http, Question, Serial, Tcp
 
@@ -32,7 +35,8 @@ class Rig:
         self.asked: list[tuple[str, float]] = []
         self.listeners: dict[str, Callable[[bytes], None]] = {}
         self.ports: set[str] = set()
-        self.prober = Prober(Ways(self._hear, self._attach, self._ask_agent), lambda: self.addresses)
+        self.sockets = True
+        self.prober = Prober(Ways(self._hear, self._attach, self._ask_agent), self._reachable)
 
     def next(self) -> tuple[str, str]:
         """What is told next: a guest, and what is wrong with it."""
@@ -43,7 +47,14 @@ class Rig:
         with pytest.raises(queue.Empty):
             self.heard.get(timeout=seconds)
 
+    def _reachable(self) -> dict[str, str]:
+        if not self.sockets:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return self.addresses
+
     def _hear(self, name: str, trouble: str) -> None:
+        if name == "bug":
+            raise RuntimeError(name)
         self.heard.put((name, trouble))
 
     def _attach(self, name: str, listener: Callable[[bytes], None]) -> Callable[[], None]:
@@ -207,6 +218,35 @@ def test_an_answer_to_an_older_question_is_not_taken_for_the_new_one(rig: Rig) -
     rig.prober.watch("web", Question(Arp("127.0.0.77"), lasting=True))
     agent.set()
     rig.quiet()
+
+
+def test_an_agent_that_waits_for_others_has_missed_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "AGENT_MARGIN", 0.0)
+    for number in range(probes.AGENT_THREADS):
+        rig.prober.watch(f"mute{number}", Question(Agent(), Pace(timeout=1.0), lasting=True))
+    rig.quiet(0.2)
+    assert len(rig.asked) == probes.AGENT_THREADS
+    rig.agents["web"] = threading.Event()
+    rig.agents["web"].set()
+    rig.prober.watch("web", Question(Agent(), QUICK, lasting=True))
+    assert rig.next() == ("web", "")
+
+
+def test_want_of_sockets_is_told_and_ends_nothing(rig: Rig) -> None:
+    rig.addresses["127.0.0.77"], rig.sockets = "52:54:00:00:00:01", False
+    rig.prober.watch("web", Question(Arp("127.0.0.77"), QUICK))
+    assert rig.next() == ("web", "no answer within 500 ms of its start: Too many open files")
+    rig.sockets = True
+    assert rig.next() == ("web", "")
+
+
+def test_a_bug_in_who_hears_it_does_not_end_the_questions(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.addresses["127.0.0.77"] = "52:54:00:00:00:01"
+    rig.prober.watch("bug", Question(Arp("127.0.0.77")))
+    rig.quiet()
+    assert "the prober failed" in caplog.text
+    rig.prober.watch("web", Question(Arp("127.0.0.77")))
+    assert rig.next() == ("web", "")
 
 
 def test_leaving_does_not_wait_for_answers() -> None:

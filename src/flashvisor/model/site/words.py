@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from flashvisor.model import duration, size
+
 # Names become domain, bridge, file and host names: the narrowest of them rules (RFC 1123 labels).
 Name = Annotated[
     str,
@@ -19,7 +21,7 @@ NetworkName = Annotated[
 Size = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+        pattern=rf"^[0-9]+ ?({'|'.join(size.UNITS)})$",
         description='a whole number and a unit, as in "512MiB" or "4GiB"',
         examples=["512MiB", "4GiB"],
     ),
@@ -55,7 +57,7 @@ Seconds = Annotated[int, Meta(ge=1, le=86400)]
 Duration = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]{1,7} ?(ms|s|m|min|h)$",
+        pattern=rf"^[0-9]{{1,7}} ?({'|'.join(duration.UNITS)})$",
         description='a whole number and a unit (ms, s, m or min, h), as in "30s" or "10m"',
         examples=["30s", "10m"],
     ),

@@ -80,11 +80,6 @@ def _probe(probe: Probe, path: str, found: Problems) -> None:
 
 
 def _pattern(text: str, path: str, found: Problems) -> None:
-    try:
-        re.compile(text.encode())
-    except (re.error, OverflowError) as error:
-        found.add(WrongTypeError, f'{path}: expected a regular expression, got "{text}" ({error})')
-        return
     found_in = tuple(REPETITION.finditer(text))
     counts = {kind: sum(match[kind] is not None for match in found_in) for kind in ("repeats", "group", "or")}
     simple = counts["repeats"] <= 1 and not counts["group"] and counts["or"] <= CHOICES_LIMIT
@@ -94,3 +89,8 @@ def _pattern(text: str, path: str, found: Problems) -> None:
             " and that not behind a group"
         )
         found.add(WrongTypeError, f'{path}: expected {expected}, got "{text}"')
+        return  # a long one may be nested deeper than `re` can go
+    try:
+        re.compile(text.encode())
+    except (re.error, OverflowError) as error:
+        found.add(WrongTypeError, f'{path}: expected a regular expression, got "{text}" ({error})')

@@ -19,7 +19,7 @@ from flashvisor.errors import CommandFailedError, CommandTimeoutError, NfsError
 from flashvisor.host import mount
 
 if TYPE_CHECKING:
-    from flashvisor.model.export import Export
+    from flashvisor.model.nfsexport import Export
 
 log = logging.getLogger(__name__)
 

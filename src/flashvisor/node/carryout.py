@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import FlashvisorError
-from flashvisor.model.export import parse_export
+from flashvisor.model.nfsexport import parse_export
 from flashvisor.node.mirror import find_mirror
 from flashvisor.node.network import plan_network
 from flashvisor.node.plan import Action, Desired, ServerFacts, Verb

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flashvisor.host.block import DiskFacts
     from flashvisor.host.systemd import Power
     from flashvisor.host.tpm import Quote
-    from flashvisor.model.export import Export
+    from flashvisor.model.nfsexport import Export
     from flashvisor.model.site import Storage
     from flashvisor.node.mirror import Mirror
     from flashvisor.node.network import NetworkPlan

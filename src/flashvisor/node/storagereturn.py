@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import NoDataDiskError
-from flashvisor.model.export import parse_export
+from flashvisor.model.nfsexport import parse_export
 from flashvisor.model.storagestate import StorageState
 from flashvisor.node.anew import end_anew, held
 from flashvisor.node.carryout import open_disk

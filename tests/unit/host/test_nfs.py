@@ -9,7 +9,7 @@ import pytest
 
 from flashvisor.errors import CommandFailedError, CommandTimeoutError, NfsError
 from flashvisor.host import mount, nfs
-from flashvisor.model.export import Export
+from flashvisor.model.nfsexport import Export
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from flashvisor.guests.supervise import Wish
 from flashvisor.host.blkid import Signature
 from flashvisor.host.clock import ticks
 from flashvisor.host.volume import Reading
-from flashvisor.model.export import Export
 from flashvisor.model.guest import GuestState
+from flashvisor.model.nfsexport import Export
 from flashvisor.model.storagestate import StorageState
 from flashvisor.node.fakemachine import FakeMachine, blank_disk
 from flashvisor.node.storagekeeper import StorageKeeper, Surroundings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flashvisor.errors import ConflictError, WrongTypeError
-from flashvisor.model.export import parse_export
+from flashvisor.model.nfsexport import parse_export
 from flashvisor.model.sitecheck.claims import claim
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flashvisor.model.export import Export, parse_export
+from flashvisor.model.nfsexport import Export, parse_export
 
 
 @pytest.mark.parametrize(
